@@ -1,7 +1,7 @@
 """Messages between the run driver and a training process: the plan of an attempt, and its reports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPay
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.schemas.export_results import ARTIFACTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
+from train.export.tuned_facts import TunedFacts
 
 __all__ = [
     "Beat",
@@ -190,8 +191,8 @@ class ExportPlan(RunPlan):
     """The revision that its adapter was trained on."""
     local_base: LocalBase | None = None
     """The base model of an adapter if it is in a folder that its name does not lead to."""
-    step: int = 0
-    """The step of the training after which the model is as it is."""
+    facts: TunedFacts = field(default_factory=TunedFacts)
+    """What its model card says."""
 
     @property
     def artifacts_folder(self) -> Path:

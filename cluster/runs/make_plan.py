@@ -8,6 +8,7 @@ from typing import TypedDict
 from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.run_limits import RunLimits
+from cluster.runs.tuned_facts import tuned_facts
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import BaseJobConfig, EngineConfig, EvaluationConfig, ExportConfig, JobConfig
 from ftlab.settings import Settings
@@ -79,7 +80,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         case EvaluationConfig():
             return _evaluation_plan(tx, settings, job, config, common)
         case ExportConfig():
-            return _export_plan(tx, settings, job, config, common)
+            return _export_plan(tx, settings, job, config, common, now)
         case EngineConfig():
             location = locate(tx, settings, parse_model_ref(config.model))
             return EnginePlan(
@@ -107,7 +108,7 @@ def _evaluation_plan(
 
 
 def _export_plan(
-    tx: Transaction, settings: Settings, job: JobRecord, config: ExportConfig, common: _CommonParts
+    tx: Transaction, settings: Settings, job: JobRecord, config: ExportConfig, common: _CommonParts, now: datetime
 ) -> ExportPlan:
     ref = parse_model_ref(config.model)
     location = locate(tx, settings, ref)
@@ -118,7 +119,7 @@ def _export_plan(
         model=location.model,
         local_base=location.local_base,
         pinned_revision=job.model_revision,
-        step=tx.models.get(ref.id).step if ref.kind == "model" else ref.step or 0,
+        facts=tuned_facts(tx, settings, ref, now),
     )
 
 

@@ -1,5 +1,6 @@
 """Exports: how they are submitted, and what they wrote. Every function that is not a route blocks on the store."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from serve.jobs.submit import NewJob, Submission, Submitted, add_once, check_siz
 from serve.models.base_model import Tuned, find_tuned
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
+from train.export.gguf_models import check_model_type
+from train.model.base_model import base_of_adapter
+from train.model.files import CONFIG
 from train.model.reward_head import check_files
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -94,7 +98,22 @@ def _check(tx: Transaction, settings: Settings, owner: str, config: ExportConfig
         raise InvalidRequestError(
             "The model is a reward model, and only language models are exported.", "unsupported_model", "model"
         ) from None
+    if "gguf" in config.formats and (model_type := _model_type(tuned, settings)) is not None:
+        check_model_type(model_type)
     return tuned
+
+
+def _model_type(tuned: Tuned, settings: Settings) -> str | None:
+    """`model_type` of a tuned model or its base model; `None` where that is not in a folder of this machine."""
+    folder = tuned.folder
+    if (name := base_of_adapter(folder)) is not None:
+        local = tuned.local_base.folder if tuned.local_base else settings.home / "models" / name.replace("/", "--")
+        folder = Path(name) if name.startswith("/") else local
+    try:
+        model_type = json.loads((folder / CONFIG).read_bytes()).get("model_type")
+    except (OSError, ValueError):
+        return None
+    return model_type if isinstance(model_type, str) else None
 
 
 def _pinned(tx: Transaction, ref: ModelRef) -> ModelRef:

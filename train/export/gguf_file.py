@@ -20,6 +20,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from ftlab.schemas.export import GgufType
 from train.checkpoints.checkpoint_files import hash_file
 from train.export.answer_check import differs
+from train.export.deployment_files import write_gguf_deployment
 from train.export.gguf_models import ARCHITECTURES, check_model_type, gguf_unsupported
 from train.export.gguf_tokenizer import add_vocabulary, read_vocabulary
 from train.export.merged_weights import MergedWeights
@@ -107,6 +108,10 @@ class GgufFormat:
             folder, gguf_file=FILE, local_files_only=True
         )
         return tokenizer
+
+    def write_deployment(self, folder: Path, name: str) -> Mapping[str, str]:
+        """Write files by which other programs run the model; return a sentence on each by its name."""
+        return write_gguf_deployment(folder, FILE, name, load_tokenizer(self.base))
 
 
 def _write(
@@ -221,9 +226,7 @@ def _check_config(config: PretrainedConfig) -> None:
     if getattr(config, "use_sliding_window", config.model_type == "mistral") and config.sliding_window is not None:
         raise gguf_unsupported("llama.cpp does not limit the attention of this architecture to a window")
     if config.hidden_act != "silu":
-        raise gguf_unsupported(
-            f"llama.cpp computes this architecture with silu, and the model has '{config.hidden_act}'"
-        )
+        raise gguf_unsupported(f"llama.cpp computes it with silu, and the model has '{config.hidden_act}'")
 
 
 def _rope_frequencies(config: PretrainedConfig) -> "NDArray[np.float32] | None":

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from ftlab.schemas.export import WeightType
 from train.export.answer_check import load_to_compare
+from train.export.deployment_files import write_merged_deployment
 from train.export.merged_weights import MergedWeights
 from train.export.safetensors_file import TYPES, write_safetensors
 from train.model.base_model import BaseModel
@@ -72,6 +73,10 @@ class MergedFormat:
 
     def load_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
         return load_tokenizer(BaseModel("the exported model", folder, ""))
+
+    def write_deployment(self, folder: Path, name: str) -> Mapping[str, str]:
+        """Write files by which other programs run the model; return a sentence on each by its name."""
+        return write_merged_deployment(folder, name, getattr(self.weights.config, "max_position_embeddings", None))
 
     def _type_of(self, name: str) -> str:
         """The type that a tensor is written in; numbers that are not weights keep theirs."""

@@ -48,9 +48,7 @@ class MergedWeights:
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(self.config, trust_remote_code=False)
         if getattr(self.config, "quantization_config", None) is not None:
-            raise _unsupported(
-                "its base model is quantised, and an update cannot be added to quantised weights exactly"
-            )
+            raise _unsupported("its base model is quantised, and quantised weights cannot be added to")
         self._modules = dict(model.named_modules())
         self._aliases = _aliases(model, self._file_of)
         self._settings: LoraConfig | None = None

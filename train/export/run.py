@@ -11,7 +11,7 @@ import torch
 from ftlab.files import sync
 from ftlab.schemas import ProgressPayload
 from ftlab.schemas.export import ExportFormat
-from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
+from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
 from train.checkpoints.checkpoint_files import commit, verify
 from train.export.answer_check import (
     LARGEST,
@@ -27,6 +27,7 @@ from train.export.answer_check import (
 from train.export.gguf_file import GgufFormat
 from train.export.merged_model import MergedFormat
 from train.export.merged_weights import MergedWeights
+from train.export.model_card import model_card
 from train.failures.classify import raise_if_disk_full
 from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
 from train.model.base_model import check_revision, find_model
@@ -112,6 +113,8 @@ class _Export:
         _release_memory()
         receipt = self._receipt(each, form.weight_type, reference, difference, same_tokens=tokens == reference.tokens)
         _refuse_bad(receipt)
+        card = model_card(plan.facts, receipt, form.write_deployment(folder, plan.facts.job_name))
+        (folder / CARD_FILE).write_text(card, "utf-8")
         (folder / RECEIPT_FILE).write_text(receipt.model_dump_json(indent=2), "utf-8")
         self._heartbeat.enter(Phase.DELIVERING)
         self._commit(folder, name, hashes)
@@ -121,7 +124,7 @@ class _Export:
         plan = self._plan
         checked = folder.with_name(f"{folder.name}-checked")
         manifest, _ = commit(
-            folder, checked, job_id=plan.job_id, attempt=plan.attempt, step=plan.step, samples=0, metrics={}
+            folder, checked, job_id=plan.job_id, attempt=plan.attempt, step=plan.facts.step, samples=0, metrics={}
         )
         for file, sha256 in hashes.items():
             if manifest.files[file].sha256 != sha256:
@@ -184,7 +187,7 @@ def _refuse_bad(receipt: Receipt) -> None:
         raise differs(
             f"a logit differs by {receipt.max_difference:.3g} (the bound for {receipt.weight_type} is "
             f"{receipt.bound:.3g}), all of them by {receipt.typical_difference:.3g} (bound: "
-            f"{receipt.typical_bound:.3g}); the likeliest token is the same in {receipt.top1_agreement:.1%} of the cases"
+            f"{receipt.typical_bound:.3g}); the likeliest token agrees in {receipt.top1_agreement:.1%}"
         )
 
 

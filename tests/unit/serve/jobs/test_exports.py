@@ -117,4 +117,9 @@ def test_what_cannot_be_exported_is_refused(trainer: Trainer):
         assert refusal(post(trainer, f"job:{tuned}", **config), 422)["param"] == param
     for config in ({"formats": ["merged", "merged"]}, {"prompts": [" "]}, {"resources": {"num_workers": 2}}):
         assert refusal(post(trainer, f"job:{tuned}", **config), 422)["code"] == "invalid_config"
+    base = trainer.services.settings.home / "models" / "org--tiny-model" / "config.json"
+    base.write_text(base.read_text().replace('"model_type": "llama"', '"model_type": "gpt2"'))
+    error = refusal(post(trainer, f"job:{tuned}", formats=["merged", "gguf"]), 422)
+    assert (error["code"], error["param"]) == ("unsupported_model", "formats")
+    assert "it is of the type 'gpt2', and those that are written are llama, mistral, qwen2, qwen3" in error["message"]
     assert exports_of(trainer, tuned) == []

@@ -16,42 +16,15 @@ from ftlab.manifest import read_manifest
 from ftlab.schemas import EventKind, ExportConfig
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
 from ftlab.status import ReasonCode, StopKind
-from tests.support.tiny_adapters import make_tiny_adapter
-from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.runs import Link
 from train.checkpoints.checkpoint_files import verify
 from train.export import run as export_run
 from train.export.merged_model import MergedFormat
 from train.export.run import run
 from train.failures.classify import classify
-from train.plan import Ending, ExportPlan, LocalBase
+from train.plan import Ending, ExportPlan
 
 MERGED = "merged"
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return make_tiny_model(tmp_path / "models" / "org--tiny")
-
-
-@pytest.fixture
-def plan(base: Path, tmp_path: Path) -> ExportPlan:
-    """The plan of an export of an adapter."""
-    adapter = make_tiny_adapter(base, tmp_path / "adapter", seed=3)
-    return ExportPlan(
-        job_id="job-2",
-        attempt=1,
-        config=ExportConfig(model="model:mdl-1", prompts=["How do I submit a job?", "What is a queue?"]),
-        job_folder=tmp_path / "job-2",
-        models_folder=tmp_path / "models",
-        cache_folder=tmp_path / "cache",
-        threads=1,
-        name="model:mdl-1",
-        model=str(adapter),
-        local_base=LocalBase("org/tiny", base),
-        pinned_revision=None,
-        step=20,
-    )
 
 
 def changed(plan: ExportPlan, **config: Any) -> ExportPlan:
@@ -100,10 +73,8 @@ def test_rounded_weights_are_within_the_bound_of_their_type(plan: ExportPlan, dt
 
 def test_a_whole_model_is_exported_without_an_adapter(plan: ExportPlan, base: Path):
     run(replace(plan, model=str(base), local_base=None), Link())
-    original, written = (
-        load_file(base / "model.safetensors"),
-        load_file(plan.artifacts_folder / MERGED / "model.safetensors"),
-    )
+    original = load_file(base / "model.safetensors")
+    written = load_file(plan.artifacts_folder / MERGED / "model.safetensors")
     assert written.keys() == original.keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in original.items())
     assert receipt_of(plan, MERGED).max_difference == 0
