@@ -28,8 +28,6 @@ TYPICAL = {"F32": 2e-4, "F16": 0.02, "BF16": 0.15, "Q8_0": 0.4}
 FLOAT32 = JobConfig(model="any", dataset="any", training=TrainingConfig(dtype="float32"))
 """How models are loaded that are compared."""
 
-Loaded = PreTrainedModel | PeftModel
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -76,7 +74,7 @@ def prompt_tokens(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]) 
     ]
 
 
-def load_to_compare(base: BaseModel, *, use_cuda: bool) -> Loaded:
+def load_to_compare(base: BaseModel, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
     """The base model in the precision of its files, with its adapter if it has one.
 
     Everything is computed in float32, so that nothing but the weights makes a difference.
@@ -86,12 +84,16 @@ def load_to_compare(base: BaseModel, *, use_cuda: bool) -> Loaded:
     return load_engine_model(base, FLOAT32, use_cuda=use_cuda)
 
 
-def reference_of(model: Loaded, tokens: list[list[int]], after_prompt: Callable[[], None]) -> Reference:
+def reference_of(
+    model: PreTrainedModel | PeftModel, tokens: list[list[int]], after_prompt: Callable[[], None]
+) -> Reference:
     """The answers of the tuned model."""
     return Reference(tokens, list(_logits(model, tokens, after_prompt)))
 
 
-def difference_from(reference: Reference, model: Loaded, after_prompt: Callable[[], None]) -> Difference:
+def difference_from(
+    reference: Reference, model: PreTrainedModel | PeftModel, after_prompt: Callable[[], None]
+) -> Difference:
     """Compare the answers of a model with the reference."""
     largest, squares, num_logits, agreeing = 0.0, 0.0, 0, 0
     found_of_each = _logits(model, reference.tokens, after_prompt)
@@ -107,13 +109,15 @@ def difference_from(reference: Reference, model: Loaded, after_prompt: Callable[
     return Difference(largest, math.sqrt(squares / num_logits), agreeing / reference.num_tokens)
 
 
-@torch.inference_mode()
-def _logits(model: Loaded, tokens: list[list[int]], after_prompt: Callable[[], None]) -> Iterator[Tensor]:
+def _logits(
+    model: PreTrainedModel | PeftModel, tokens: list[list[int]], after_prompt: Callable[[], None]
+) -> Iterator[Tensor]:
     """The logits after each token of each prompt, in float32 on the CPU."""
     model.eval()
     for each in tokens:
-        logits = model(input_ids=torch.tensor([each], device=model.device), use_cache=False).logits[0]
-        yield logits.float().cpu()
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([each], device=model.device), use_cache=False).logits[0].float().cpu()
+        yield logits
         after_prompt()
 
 

@@ -54,7 +54,9 @@ class MergedFormat:
             after_tensor()
             return self.weights.tensor(name)
 
-        hashes, file_of, num_bytes = {}, {}, 0
+        hashes: dict[str, str] = {}
+        file_of: dict[str, str] = {}
+        num_bytes = 0
         for file, names in self.weights.files.items():
             entries = [(name, self._type_of(name), self.weights.shape(name)) for name in names]
             hashes[file] = write_safetensors(folder / file, entries, tensor_of)

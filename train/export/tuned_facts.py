@@ -26,7 +26,7 @@ class TunedFacts:
     base_model: str = ""
     base_revision: str | None = None
     tuning: str = ""
-    """How it was trained, as `sft, lora`."""
+    """Method and tuning: `sft, lora`."""
     step: int = 0
     datasets: tuple[tuple[str, int], ...] = ()
     """Names, with the number of rows."""
