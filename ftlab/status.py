@@ -11,6 +11,8 @@ class JobKind(StrEnum):
     """Trains a model, and delivers it."""
     EVALUATION = "evaluation"
     """Measures models on a dataset, and delivers the results."""
+    EXPORT = "export"
+    """Writes a tuned model for other programs, and delivers what answers like it."""
     ENGINE = "engine"
     """Keeps a base model in memory, and answers requests until there are none."""
 
@@ -86,6 +88,15 @@ SENTENCES_OF_KINDS: Mapping[JobKind, Mapping[JobStatus, str]] = {
         S.CANCELLING: "The evaluation is being stopped.",
         S.COMPLETED: "The evaluation is finished; see its results.",
         S.CANCELLED: "The evaluation was cancelled.",
+    },
+    JobKind.EXPORT: {
+        S.INITIALIZING: "The worker is up and is loading the model.",
+        S.RUNNING: "The model is being written and compared.",
+        S.PAUSING: "The export stops before it releases its devices; artifacts that are complete are kept.",
+        S.PAUSED: "The export is paused; resume it to write the artifacts that are missing.",
+        S.CANCELLING: "The export is being stopped.",
+        S.COMPLETED: "The export is finished; its artifacts can be downloaded.",
+        S.CANCELLED: "The export was cancelled; artifacts that are complete are kept.",
     },
     JobKind.ENGINE: {
         S.INITIALIZING: "The worker is up and is loading the model.",
@@ -168,6 +179,7 @@ class ReasonCode(StrEnum):
     DISK_FULL = "disk_full"
     STORAGE_ERROR = "storage_error"
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
+    EXPORT_DIFFERS = "export_differs"
     LOSS_DIVERGED = "loss_diverged"
     WORKER_CRASHED = "worker_crashed"
     WORKER_HUNG = "worker_hung"
@@ -206,6 +218,8 @@ class FailureCause(StrEnum):
     MODEL_GATED = "model_gated"
     MODEL_DAMAGED = "model_damaged"
     CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    EXPORT_DIFFERS = "export_differs"
+    """An exported model does not answer like the tuned one."""
     CUDA_ERROR = "cuda_error"
     GPU_LOST = "gpu_lost"
     COLLECTIVE_LOST = "collective_lost"
@@ -237,6 +251,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.DISK_FULL: C.DISK_FULL,
     R.STORAGE_ERROR: C.STORAGE,
     R.CHECKPOINT_CORRUPT: C.CHECKPOINT_DAMAGED,
+    R.EXPORT_DIFFERS: C.EXPORT_DIFFERS,
     R.LOSS_DIVERGED: C.DIVERGED,
     R.WORKER_CRASHED: C.KILLED,
     R.WORKER_HUNG: C.STUCK,

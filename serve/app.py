@@ -22,7 +22,17 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import chain_routes, checkpoint_routes, comparison, devices, evaluations, queue, series, templates
+from serve.jobs import (
+    chain_routes,
+    checkpoint_routes,
+    comparison,
+    devices,
+    evaluations,
+    exports,
+    queue,
+    series,
+    templates,
+)
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
@@ -57,6 +67,7 @@ STRICT_ROUTERS = (
     devices.router,
     checkpoint_routes.router,
     evaluations.router,
+    exports.router,
     quotas.router,
     costs.router,
     sessions.router,

@@ -1,14 +1,16 @@
 """Messages between the run driver and a training process: the plan of an attempt, and its reports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, JobConfig
+from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, ExportConfig, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
+from ftlab.schemas.export_results import ARTIFACTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
+from train.export.tuned_facts import TunedFacts
 
 __all__ = [
     "Beat",
@@ -17,6 +19,7 @@ __all__ = [
     "EnginePlan",
     "EngineReady",
     "EvaluationPlan",
+    "ExportPlan",
     "Failure",
     "LocalBase",
     "MeasuredModel",
@@ -173,6 +176,27 @@ class EvaluationPlan(RunPlan):
     @property
     def results_folder(self) -> Path:
         return self.job_folder / RESULTS_FOLDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPlan(RunPlan):
+    """What the process of an export needs to know."""
+
+    config: ExportConfig
+    name: str
+    """Name of the exported model for its owner, a reference as in the config."""
+    model: str
+    """The path of a tuned model or an adapter, as in `TrainingPlan`."""
+    pinned_revision: str | None
+    """The revision that its adapter was trained on."""
+    local_base: LocalBase | None = None
+    """The base model of an adapter if it is in a folder that its name does not lead to."""
+    facts: TunedFacts = field(default_factory=TunedFacts)
+    """What its model card says."""
+
+    @property
+    def artifacts_folder(self) -> Path:
+        return self.job_folder / ARTIFACTS_FOLDER
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,10 @@ SURVIVED_STOPS = frozenset({*STOP_REASONS.values(), ReasonCode.DISK_FULL})
 checkpoint, the one before is intact."""
 
 
-CONTINUES = {JobKind.EVALUATION: "It continues with the rows that are not measured yet."}
+CONTINUES = {
+    JobKind.EVALUATION: "It continues with the rows that are not measured yet.",
+    JobKind.EXPORT: "It continues with the artifacts that are not complete yet.",
+}
 """How a job of a kind without checkpoints continues after a stop."""
 
 

@@ -9,7 +9,7 @@ from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import locate
 from ftlab.errors import NotFoundError
 from ftlab.model_ref import ModelRef
-from ftlab.schemas import AnyJobConfig, EvaluationConfig, JobConfig, SftMethod
+from ftlab.schemas import AnyJobConfig, EvaluationConfig, ExportConfig, JobConfig, SftMethod
 from ftlab.schemas.lora import LoraConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
@@ -86,11 +86,13 @@ def fit_to_delivered(tx: Transaction, settings: Settings, config: AnyJobConfig, 
     config = config.with_models(models)
     if isinstance(config, JobConfig) and (start := awaited.get("model")) is not None:
         return _fit_training(tx, settings, config, start)
+    for each in awaited.values():
+        assert each.model_id is not None
+        check_files(SftMethod(), Path(locate(tx, settings, ModelRef("model", each.model_id)).model))
     if isinstance(config, EvaluationConfig):
-        for each in awaited.values():
-            assert each.model_id is not None
-            check_files(SftMethod(), Path(locate(tx, settings, ModelRef("model", each.model_id)).model))
         evaluated_models(tx, settings, config.models)
+    if isinstance(config, ExportConfig) and (source := awaited.get("model")) is not None:
+        return Fitted(config, {"model_revision": source.base_revision})
     return Fitted(config)
 
 

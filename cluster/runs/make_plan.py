@@ -8,14 +8,15 @@ from typing import TypedDict
 from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.run_limits import RunLimits
+from cluster.runs.tuned_facts import tuned_facts
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import BaseJobConfig, EngineConfig, EvaluationConfig, JobConfig
+from ftlab.schemas import BaseJobConfig, EngineConfig, EvaluationConfig, ExportConfig, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import StopKind
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.plan import DataFile, EnginePlan, EvaluationPlan, RunPlan, TrainingPlan
+from train.plan import DataFile, EnginePlan, EvaluationPlan, ExportPlan, RunPlan, TrainingPlan
 
 
 class _CommonParts(TypedDict):
@@ -78,6 +79,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
             return _training_plan(tx, settings, job, config, common)
         case EvaluationConfig():
             return _evaluation_plan(tx, settings, job, config, common)
+        case ExportConfig():
+            return _export_plan(tx, settings, job, config, common, now)
         case EngineConfig():
             location = locate(tx, settings, parse_model_ref(config.model))
             return EnginePlan(
@@ -101,6 +104,22 @@ def _evaluation_plan(
         dataset=DataFile(dataset.id, dataset_rows(settings, dataset)),
         models=evaluated_models(tx, settings, config.models),
         identities=submitted.identities if submitted else None,
+    )
+
+
+def _export_plan(
+    tx: Transaction, settings: Settings, job: JobRecord, config: ExportConfig, common: _CommonParts, now: datetime
+) -> ExportPlan:
+    ref = parse_model_ref(config.model)
+    location = locate(tx, settings, ref)
+    return ExportPlan(
+        **common,
+        config=config,
+        name=config.model,
+        model=location.model,
+        local_base=location.local_base,
+        pinned_revision=job.model_revision,
+        facts=tuned_facts(tx, settings, ref, now),
     )
 
 

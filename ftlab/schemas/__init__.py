@@ -26,6 +26,7 @@ from ftlab.schemas.events import (
     StatusPayload,
     TrialPayload,
 )
+from ftlab.schemas.export import ExportConfig
 from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.schemas.job_kinds import AnyJobConfig
 from ftlab.schemas.lora import LoraConfig
@@ -81,6 +82,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventPayload",
+    "ExportConfig",
     "FailureAnalysis",
     "FailurePayload",
     "GpuSample",

@@ -7,16 +7,18 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
 from ftlab.schemas.engine import EngineConfig
 from ftlab.schemas.evaluation import EvaluationConfig
+from ftlab.schemas.export import ExportConfig
 from ftlab.status import JobKind
 
-AnyJobConfig = JobConfig | EvaluationConfig | EngineConfig
+AnyJobConfig = JobConfig | EvaluationConfig | ExportConfig | EngineConfig
 """The config of a job of any kind; `kind` says which."""
-SubmittedConfig = JobConfig | EvaluationConfig
+SubmittedConfig = JobConfig | EvaluationConfig | ExportConfig
 """The config of a job that users submit."""
 
 CONFIGS: Mapping[JobKind, type[AnyJobConfig]] = {
     JobKind.TRAINING: JobConfig,
     JobKind.EVALUATION: EvaluationConfig,
+    JobKind.EXPORT: ExportConfig,
     JobKind.ENGINE: EngineConfig,
 }
 

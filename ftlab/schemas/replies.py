@@ -11,6 +11,7 @@ from ftlab.schemas.costs import CostRecord
 from ftlab.schemas.datasets import Dataset, Upload
 from ftlab.schemas.evaluation_results import AnsweredRow
 from ftlab.schemas.events import Event, LogLine
+from ftlab.schemas.export_results import Export
 from ftlab.schemas.notifications import Channel
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
 from ftlab.schemas.templates import TemplateSummary
@@ -124,6 +125,10 @@ class DeviceUse(WireModel):
 
 class DeviceList(WireModel):
     data: list[DeviceUse]
+
+
+class ExportList(WireModel):
+    data: list[Export]
 
 
 class TemplateList(WireModel):

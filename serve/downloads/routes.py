@@ -19,6 +19,7 @@ from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.openapi import PART
 from serve.http.ranges import attachment, file_response, stream
+from serve.jobs.exports import artifact_folder
 from serve.streams.logs import job_deleted
 from tracking.store import Store
 from tracking.store.records import JobRecord
@@ -47,6 +48,14 @@ async def download_model(
     return await model_zip_response(request, caller, job_id, checkpoint, with_state=include == "state")
 
 
+@router.head("/{job_id}/exports/{artifact}", include_in_schema=False)
+@router.get("/{job_id}/exports/{artifact}", response_class=StreamingResponse, responses=NOT_FOUND | PART)
+async def download_artifact(request: Request, caller: Caller, job_id: str, artifact: str) -> Response:
+    """An artifact of an export as a ZIP. `Range` and `If-Range` resume a download that was cut."""
+    job, archive = await caller.call(_open_artifact, job_id, artifact)
+    return _zip_response(request, archive, f"{job.name}-{artifact}.zip")
+
+
 @router.head("/{job_id}/download/logs", include_in_schema=False)
 @router.get("/{job_id}/download/logs", response_class=StreamingResponse, responses=NOT_FOUND)
 async def download_logs(request: Request, caller: Caller, job_id: str) -> Response:
@@ -59,14 +68,7 @@ async def model_zip_response(
 ) -> Response:
     """The whole ZIP, the part of it that the request asks for, or, for HEAD, its headers."""
     job, archive = await caller.call(_open_archive, job_id, checkpoint, with_state)
-    return file_response(
-        request,
-        archive.pieces,
-        num_bytes=archive.num_bytes,
-        etag=archive.etag,
-        filename=f"{job.name}-{checkpoint}.zip" if checkpoint else f"{job.name}.zip",
-        media_type="application/zip",
-    )
+    return _zip_response(request, archive, f"{job.name}-{checkpoint}.zip" if checkpoint else f"{job.name}.zip")
 
 
 async def logs_zip_response(request: Request, caller: Caller, job_id: str) -> Response:
@@ -75,6 +77,25 @@ async def logs_zip_response(request: Request, caller: Caller, job_id: str) -> Re
     headers = {"content-disposition": attachment(f"{job.name}-logs.zip")}
     body = iter(()) if request.method == "HEAD" else stream(_log_pieces(caller.services, job))
     return StreamingResponse(body, 200, headers, "application/zip")
+
+
+def _zip_response(request: Request, archive: FolderArchive, filename: str) -> Response:
+    return file_response(
+        request,
+        archive.pieces,
+        num_bytes=archive.num_bytes,
+        etag=archive.etag,
+        filename=filename,
+        media_type="application/zip",
+    )
+
+
+def _open_artifact(services: Services, owner: str, job_id: str, artifact: str) -> tuple[JobRecord, FolderArchive]:
+    job, folder = artifact_folder(services, owner, job_id, artifact)
+    try:
+        return job, FolderArchive.of(folder)
+    except FileNotFoundError:
+        raise NotFoundError(f"The artifact {artifact} no longer exists.", "artifact_not_found", "artifact") from None
 
 
 def _open_archive(

@@ -4,10 +4,11 @@ from dataclasses import replace
 from functools import partial
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EvaluationConfig, JobConfig
+from ftlab.schemas import EvaluationConfig, ExportConfig, JobConfig
 from serve.context import CallerContext
 from serve.jobs.auto import resolve_auto
 from serve.jobs.evaluations import prepare_evaluation
+from serve.jobs.exports import prepare_export
 from serve.jobs.submit import Prepared, Submission, check_training
 from serve.models.base_model import ask_huggingface
 
@@ -20,6 +21,8 @@ async def prepare(caller: CallerContext, submission: Submission) -> Prepared:
     config = submission.config
     if isinstance(config, EvaluationConfig):
         return await prepare_evaluation(caller, submission)
+    if isinstance(config, ExportConfig):
+        return await prepare_export(caller, submission)
     if not isinstance(config, JobConfig):
         raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
     answer = await ask_huggingface(caller.services, submission.parents.existing(config.model))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ftlab import Client, EvaluationConfig
+from ftlab import Client, EvaluationConfig, ExportConfig
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus, ReasonCode
@@ -294,3 +294,21 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
     assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
     results = client.evaluations.results(measured.id)
     assert [model.name for model in results.models] == [TINY, f"model:{two.model_id}"]
+
+
+def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, finished: Job, tmp_path: Path) -> None:
+    config = ExportConfig(model=f"job:{finished.id}", formats=["merged", "gguf"], gguf_type="f16")
+    job = client.jobs.wait(client.jobs.create(config).id, timeout_s=120)
+
+    assert (job.kind, job.reason, job.model_id) == ("export", ReasonCode.OK, None)
+    [export] = client.exports.list(finished.id)
+    assert (export.job_id, export.model) == (job.id, f"model:{finished.model_id}")
+    assert [artifact.name for artifact in export.artifacts] == ["gguf-f16", "merged"]
+    assert all(artifact.receipt.is_good for artifact in export.artifacts)
+    for artifact in export.artifacts:
+        target = client.exports.download(job.id, artifact.name, tmp_path / f"{artifact.name}.zip")
+        with zipfile.ZipFile(target) as archive:
+            assert archive.testzip() is None
+            assert {"README.md", "receipt.json"} <= set(archive.namelist())
+            card = archive.read("README.md").decode()
+    assert f"| {client.datasets.get(finished.dataset_ids[0]).name} | 40 |" in card

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ftlab.schemas import EvaluationConfig, JobConfig
+from ftlab.schemas import EvaluationConfig, ExportConfig, JobConfig
 from tracking.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, JobRecord, ModelRecord
 
 NOTE_TAG = "mlflow.note.content"
@@ -69,6 +69,8 @@ def _what(facts: RunFacts) -> str:
     if isinstance(config, EvaluationConfig):
         models = ", ".join(f"`{_code(model)}`" for model in config.models)
         return f"Evaluation of {models} and the base models on {_datasets(facts)}."
+    if isinstance(config, ExportConfig):
+        return f"Export of `{_code(config.model)}` as {' and '.join(config.formats)}."
     return _trained(facts)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
@@ -101,7 +102,7 @@ class CheckpointRepository:
         self._count_bytes(job_id)
 
     def users_of(self, job_id: str) -> list[tuple[str, str]]:
-        """The jobs that start from this job, and the evaluations that still read it, with the models that they name."""
+        """The jobs that start from this job, and those that still read it, with the models that they name."""
         starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id)
         found = [(row.id, str(row.config.get("model", ""))) for row in self._connection.execute(starting)]
         reading = (
@@ -109,12 +110,18 @@ class CheckpointRepository:
             .join(job_sources, job_sources.c.job_id == jobs.c.id)
             .where(job_sources.c.source_job_id == job_id, jobs.c.status.in_(UNFINISHED))
         )
-        return found + [(row.id, model) for row in self._connection.execute(reading) for model in row.config["models"]]
+        readers = self._connection.execute(reading)
+        return found + [(row.id, model) for row in readers for model in _models_of(row.config)]
 
     def _count_bytes(self, job_id: str) -> None:
         """Keep the sum in the job's row, so that the sum of an owner need not read every checkpoint."""
         total = select(func.coalesce(func.sum(checkpoints.c.size_bytes), 0)).where(checkpoints.c.job_id == job_id)
         self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(disk_bytes=total.scalar_subquery()))
+
+
+def _models_of(config: dict[str, Any]) -> list[str]:
+    """The models that a job reads: those of an evaluation, or that of an export."""
+    return list(config["models"]) if "models" in config else [str(config.get("model", ""))]
 
 
 def pinned_after(found: Sequence[CheckpointRecord], name: str | None) -> str | None:

@@ -122,6 +122,12 @@ class JobReads:
         found = self._connection.execute(union(sources, awaited)).scalars().all()
         return [*([base] if base else []), *found]
 
+    def readers_of(self, job_id: str, kind: JobKind) -> JobRecords:
+        """The jobs of a kind that read the files of a job, newest first, also those that have ended."""
+        reading = select(job_sources.c.job_id).where(job_sources.c.source_job_id == job_id)
+        found = select(*COLUMNS).where(jobs.c.id.in_(reading), jobs.c.kind == kind)
+        return self._records(found.order_by(jobs.c.queue_seq.desc()))
+
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""
         return self._records(select(*COLUMNS).where(IS_LIVE).order_by(jobs.c.queue_seq))

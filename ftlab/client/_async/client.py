@@ -14,6 +14,7 @@ from ftlab.client._async.chat import AsyncChat
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.evaluations import AsyncEvaluations
+from ftlab.client._async.exports import AsyncExports
 from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
@@ -58,6 +59,7 @@ class AsyncClient:
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
         self.evaluations = AsyncEvaluations(self._transport)
+        self.exports = AsyncExports(self._transport)
         self.chat = AsyncChat(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)

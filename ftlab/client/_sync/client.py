@@ -15,6 +15,7 @@ from ftlab.client._sync.chat import Chat
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.evaluations import Evaluations
+from ftlab.client._sync.exports import Exports
 from ftlab.client._sync.jobs import Jobs
 from ftlab.client._sync.notifications import Notifications
 from ftlab.client._sync.templates import Templates
@@ -59,6 +60,7 @@ class Client:
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
         self.evaluations = Evaluations(self._transport)
+        self.exports = Exports(self._transport)
         self.chat = Chat(self._transport)
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)

@@ -1,11 +1,13 @@
 /** What belongs to one job: events, logs, checkpoints, attempts, and the analysis of its failure. */
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
-import { http, unwrap, type Schemas } from "./client";
+import { http, unwrap, type JobStatus, type Schemas } from "./client";
 import { jobKeys } from "./jobs";
 
 type Kind = Schemas["EventKind"];
 
 const MAX_EVENTS = 5000;
+const EXPORT_POLL_MS = 2000;
+const ENDED = new Set<JobStatus>(["completed", "failed", "cancelled"]);
 
 const path = (id: string) => ({ path: { job_id: id } });
 
@@ -48,6 +50,21 @@ export const evaluationQuery = (id: string) =>
     queryKey: jobKeys.part(id, "evaluation"),
     queryFn: ({ signal }) => unwrap(http.GET("/api/training/jobs/{job_id}/evaluation", { params: path(id), signal })),
   });
+
+/** Of a training job: the exports of its models; of an export, itself. Looked up again while one is not done. */
+export const exportsQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "exports"),
+    queryFn: async ({ signal }) =>
+      (await unwrap(http.GET("/api/training/jobs/{job_id}/exports", { params: path(id), signal }))).data,
+    refetchInterval: ({ state }) => (state.data?.some(({ status }) => !ENDED.has(status)) ? EXPORT_POLL_MS : false),
+  });
+
+export const startExport = (config: Partial<Schemas["ExportConfig"]>) =>
+  unwrap(http.POST("/api/training/jobs", { body: config as Schemas["ExportConfig"] }));
+
+export const artifactAddress = (exportId: string, artifact: string) =>
+  `/api/training/jobs/${exportId}/exports/${encodeURIComponent(artifact)}`;
 
 export const analyticsQuery = (id: string) =>
   queryOptions({

@@ -171,6 +171,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List exports with their artifacts, newest first
+         * @description Of a training job: the exports of its models. Of an export: the export itself.
+         */
+        get: operations["get_exports_api_training_jobs__job_id__exports_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -896,6 +916,26 @@ export interface paths {
          * @description The tuned model, or a checkpoint, as a ZIP. `Range` and `If-Range` resume a download that was cut.
          */
         get: operations["download_model_api_training_jobs__job_id__download_model_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/exports/{artifact}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Artifact
+         * @description An artifact of an export as a ZIP. `Range` and `If-Range` resume a download that was cut.
+         */
+        get: operations["download_artifact_api_training_jobs__job_id__exports__artifact__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2630,6 +2670,33 @@ export interface components {
             revoked_at: string | null;
             /** Last Used At */
             last_used_at: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Artifact
+         * @description An exported model that answers like the tuned one.
+         */
+        Artifact: {
+            /** Name */
+            name: string;
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "merged" | "gguf";
+            /** Weight Type */
+            weight_type: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Num Files */
+            num_files: number;
+            /**
+             * Committed At
+             * Format: date-time
+             */
+            committed_at: string;
+            receipt: components["schemas"]["Receipt"];
         } & {
             [key: string]: unknown;
         };
@@ -4524,6 +4591,153 @@ export interface components {
             ignore_case: boolean;
         };
         /**
+         * Export
+         * @description A job of the kind `export`, and what it wrote so far.
+         */
+        Export: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["JobStatus"];
+            /** Message */
+            message: string;
+            /** Model */
+            model: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Artifacts */
+            artifacts?: components["schemas"]["Artifact"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ExportConfig
+         * @description Everything that defines an export; the same document as a YAML file, in Python and over HTTP.
+         * @example {
+         *       "formats": [
+         *         "merged",
+         *         "gguf"
+         *       ],
+         *       "gguf_type": "q8_0",
+         *       "kind": "export",
+         *       "model": "job:job-4k0x9r2m7q1z"
+         *     }
+         */
+        ExportConfig: {
+            /**
+             * Kind
+             * @description Kind of the job.
+             * @default export
+             * @constant
+             */
+            kind: "export";
+            /**
+             * Name
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
+             */
+            name?: string | null;
+            /**
+             * Model
+             * @description The model to export: `job:ID`, `job:ID/step-N` or `model:ID`.
+             */
+            model: string;
+            /**
+             * Formats
+             * @description What to write: `merged` is the whole model as safetensors files, `gguf` one file for llama.cpp and Ollama.
+             * @default [
+             *       "merged"
+             *     ]
+             */
+            formats: ("merged" | "gguf")[];
+            /**
+             * Dtype
+             * @description Type of the weights of `merged`; `auto` keeps those of the base model.
+             * @default auto
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "float16" | "bfloat16";
+            /**
+             * Gguf Type
+             * @description Type of the weights of `gguf`; `q8_0` has 8 bits.
+             * @default q8_0
+             * @enum {string}
+             */
+            gguf_type: "f32" | "f16" | "bf16" | "q8_0";
+            /**
+             * Prompts
+             * @description Prompts that are given to the tuned model and to the exported one, whose answers must be the same.
+             * @default [
+             *       "What is the capital of France?",
+             *       "Explain in two sentences how a queue works.",
+             *       "Write a short e-mail that thanks a colleague for her help.",
+             *       "List three colours.",
+             *       "What is 17 plus 25?",
+             *       "Translate 'good morning' into Spanish."
+             *     ]
+             */
+            prompts: string[];
+            /**
+             * @description Devices for the job; by default CPU cores only.
+             * @default {
+             *       "num_workers": 1,
+             *       "gpus_per_worker": 0,
+             *       "sharding": "auto"
+             *     }
+             */
+            resources: components["schemas"]["Resources"];
+            /**
+             * Max Retries
+             * @description How often the job is retried after a failure that it caused itself.
+             * @default 3
+             */
+            max_retries: number;
+            /**
+             * Priority
+             * @description Jobs of a higher priority start first.
+             * @default 50
+             */
+            priority: number;
+            /**
+             * Preemptible
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
+             * @default true
+             */
+            preemptible: boolean;
+            /**
+             * Time Limit S
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
+             */
+            time_limit_s?: number | null;
+            /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
+             * Stuck Timeout S
+             * @description Seconds without progress after which the attempt counts as hung and is tried again.
+             * @default 600
+             */
+            stuck_timeout_s: number;
+            /**
+             * First Step Timeout S
+             * @description The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a checkpoint is written.
+             * @default 3600
+             */
+            first_step_timeout_s: number;
+        };
+        /** ExportList */
+        ExportList: {
+            /** Data */
+            data: components["schemas"]["Export"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * F1
          * @description How many words the answer and the reference answer share, as in SQuAD: 0 to 1.
          */
@@ -5398,7 +5612,7 @@ export interface components {
          * @description What a job does; `kind` in its config.
          * @enum {string}
          */
-        JobKind: "training" | "evaluation" | "engine";
+        JobKind: "training" | "evaluation" | "export" | "engine";
         /**
          * JobList
          * @description The jobs of a chain, in its order.
@@ -7185,7 +7399,44 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "export_differs" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        /**
+         * Receipt
+         * @description How far the answers of an exported model are from those of the tuned model, on the same prompts.
+         */
+        Receipt: {
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "merged" | "gguf";
+            /** Weight Type */
+            weight_type: string;
+            /** Reference */
+            reference: string;
+            /** Prompts */
+            prompts: string[];
+            /** Num Tokens */
+            num_tokens: number;
+            /** Max Difference */
+            max_difference: number;
+            /** Bound */
+            bound: number;
+            /** Typical Difference */
+            typical_difference: number;
+            /** Typical Bound */
+            typical_bound: number;
+            /** Spread */
+            spread: number;
+            /** Top1 Agreement */
+            top1_agreement: number;
+            /** Same Tokens */
+            same_tokens: boolean;
+            /** Is Good */
+            is_good: boolean;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -8712,6 +8963,7 @@ export type SchemaAnswerMessage = components['schemas']['AnswerMessage'];
 export type SchemaAnsweredRow = components['schemas']['AnsweredRow'];
 export type SchemaAnsweredRowList = components['schemas']['AnsweredRowList'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
+export type SchemaArtifact = components['schemas']['Artifact'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
 export type SchemaAuditEntry = components['schemas']['AuditEntry'];
@@ -8790,6 +9042,9 @@ export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
 export type SchemaExactMatch = components['schemas']['ExactMatch'];
 export type SchemaExactMatchReward = components['schemas']['ExactMatchReward'];
+export type SchemaExport = components['schemas']['Export'];
+export type SchemaExportConfig = components['schemas']['ExportConfig'];
+export type SchemaExportList = components['schemas']['ExportList'];
 export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
@@ -8898,6 +9153,7 @@ export type SchemaQuotaChange = components['schemas']['QuotaChange'];
 export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
+export type SchemaReceipt = components['schemas']['Receipt'];
 export type SchemaRegex = components['schemas']['Regex'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
 export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
@@ -9301,6 +9557,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AnsweredRowList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_exports_api_training_jobs__job_id__exports_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportList"];
                 };
             };
             /** @description Error */
@@ -9888,7 +10179,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"] | components["schemas"]["ExportConfig"];
             };
         };
         responses: {
@@ -10948,6 +11239,53 @@ export interface operations {
             header?: never;
             path: {
                 job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No such job or checkpoint, or no tuned model yet. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    download_artifact_api_training_jobs__job_id__exports__artifact__get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                artifact: string;
             };
             cookie?: never;
         };

@@ -15,9 +15,12 @@ export function modelOf(job: Job): string {
   return model.split("/").findLast((part) => part !== "") ?? model;
 }
 
+/** Whether a job trains a model; others measure, export or serve one. */
+export const isTraining = (job: Job): boolean => job.kind === undefined || job.kind === "training";
+
 /** Method and tuning: `SFT, LoRA`; of a job that does not train, its kind. */
 export function methodOf(job: Job): string {
-  if (job.kind === "evaluation") return "evaluation";
+  if (!isTraining(job)) return job.kind ?? "";
   const config = configOf(job);
   const method = config.method as { type?: string } | undefined;
   const tuning = TUNINGS[String(config.tuning)] ?? String(config.tuning ?? "");

@@ -6,7 +6,7 @@ import { seriesQuery } from "../../api/series";
 import { ago, about, clock, count, duration, money, number, percent } from "../../format/format";
 import { actionsOf, isTerminal, progressOf } from "../../format/status";
 import { JobActions, modelAddress } from "../../jobs/JobActions";
-import { methodOf, modelOf } from "../../jobs/facts";
+import { isTraining, methodOf, modelOf } from "../../jobs/facts";
 import { ResumeButton } from "../../jobs/ResumeButton";
 import { Link } from "../../router/Link";
 import { navigate } from "../../router/router";
@@ -125,7 +125,7 @@ function Cards({ job }: { job: Job }) {
     { label: "Tokens per second", value: number(last("tokens_per_s"), 3) },
   ];
   const cards = [
-    ...(job.kind === "evaluation" ? [] : ofTraining),
+    ...(isTraining(job) ? ofTraining : []),
     { label: "Ran for", value: duration(job.run_time_s) },
     { label: "Attempts", value: count(job.attempt) },
     ...(job.cost ? [{ label: "Cost", value: money(job.cost.amount, job.cost.currency) }] : []),

@@ -6,6 +6,7 @@ import { ApiError, type Job } from "../../api/client";
 import { jobQuery } from "../../api/jobs";
 import "../../charts/charts.css";
 import { lookOf } from "../../format/status";
+import { isTraining } from "../../jobs/facts";
 import { useDetailEvents } from "../../live/LiveProvider";
 import { Link } from "../../router/Link";
 import type { PageProps } from "../../router/pages";
@@ -38,11 +39,15 @@ const TABS: Tab[] = [
 ];
 
 const RESULTS: Tab = { name: "results", label: "Results", component: lazy(() => import("./ResultsTab")) };
+const EXPORT: Tab = { name: "export", label: "Export", component: lazy(() => import("./ExportTab")) };
 const OF_TRAINING = ["metrics", "samples", "checkpoints", "data"];
+const FIRST_OF_KIND: Record<string, Tab[]> = { evaluation: [RESULTS], export: [EXPORT] };
 
 /** The tabs of a kind of jobs; the first one is shown first. */
 const tabsOf = (job: Job): Tab[] =>
-  job.kind === "evaluation" ? [RESULTS, ...TABS.filter(({ name }) => !OF_TRAINING.includes(name))] : TABS;
+  isTraining(job)
+    ? [...TABS, EXPORT]
+    : [...(FIRST_OF_KIND[job.kind ?? ""] ?? []), ...TABS.filter(({ name }) => !OF_TRAINING.includes(name))];
 
 export default function JobPage({ params }: PageProps) {
   const given = params["id"] ?? "";

@@ -1,0 +1,110 @@
+"""`ftlab export` and `ftlab exports`: tuned models as files for other programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+if TYPE_CHECKING:
+    from ftlab.schemas.export_results import Export
+
+
+@command(app, patient=True)
+def export(
+    session: Session,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.")],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", "-f", metavar="FORMAT", help="merged or gguf; may be repeated.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="NAME", help="Export this checkpoint, such as step-00000050.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", metavar="TYPE", help="Weights of merged: float32, float16 or bfloat16.")
+    ] = None,
+    gguf_type: Annotated[
+        str | None, typer.Option("--gguf-type", metavar="TYPE", help="Weights of gguf: f32, f16, bf16 or q8_0.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the export.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the artifacts and print them.")] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Download the artifacts to this folder.")
+    ] = None,
+) -> None:
+    """Write a tuned model for vLLM, Ollama or llama.cpp, checked against the tuned model."""
+    from ftlab.cli.follow import detaching, follow_to_end
+    from ftlab.cli.submit import report_submitted
+
+    if output is not None and not wait:
+        raise typer.BadParameter("--output needs --wait.")
+    if output is not None and not output.is_dir():
+        raise typer.BadParameter(f"There is no folder {output}.")
+    given = {"formats": formats, "dtype": dtype, "gguf_type": gguf_type, "name": name}
+    document: dict[str, Any] = {"kind": "export", "model": _model(job, checkpoint)}
+    submitted = session.client.jobs.create(document | {key: value for key, value in given.items() if value is not None})
+    if not wait:
+        report_submitted(session, submitted)
+        return
+    if session.output.as_json:
+        session.client.jobs.wait(submitted.id)
+    else:
+        with detaching(session, submitted.id):
+            follow_to_end(session, submitted, after=0)
+    [done] = session.client.exports.list(submitted.id)
+    _print_exports(session, [done])
+    if output is None:
+        return
+    for artifact in done.artifacts:
+        target = output / f"{done.job_id}-{artifact.name}.zip"
+        with session.output.transfer(f"Downloading {target.name}") as on_progress:
+            session.client.exports.download(done.job_id, artifact.name, target, on_progress)
+        session.output.talk(f"Saved {target}.")
+
+
+@command(app)
+def exports(session: Session, job: JobArgument) -> None:
+    """List the exports of a job's models with their artifacts, or one export."""
+    _print_exports(session, list(session.client.exports.list(job)))
+
+
+def _model(job: str, checkpoint: str | None) -> str:
+    """The reference to a job's model or checkpoint, or to a model."""
+    if checkpoint is None:
+        return job if job.startswith(("job:", "model:")) else f"job:{job}"
+    step = checkpoint.removeprefix("step-")
+    if not step.isdecimal() or job.startswith("model:"):
+        raise typer.BadParameter("--checkpoint must be the name of a checkpoint of a job, such as step-00000050.")
+    return f"job:{job.removeprefix('job:')}/step-{int(step)}"
+
+
+def _print_exports(session: Session, found: "list[Export]") -> None:
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    columns = ("EXPORT", "STATUS", "ARTIFACT", "WEIGHTS", "SIZE", "LARGEST DIFFERENCE", "BOUND", "SAME TOKEN")
+    session.output.table(columns, list(_lines(found)), shrink=())
+
+
+def _lines(found: "list[Export]") -> Iterator[tuple[object, ...]]:
+    from ftlab.formatting import size
+
+    for each in found:
+        if not each.artifacts:
+            yield each.job_id, each.status, "", "", "", "", "", ""
+        for artifact in each.artifacts:
+            receipt = artifact.receipt
+            yield (
+                each.job_id,
+                each.status,
+                artifact.name,
+                artifact.weight_type,
+                size(artifact.size_bytes),
+                f"{receipt.max_difference:.3g}",
+                f"{receipt.bound:.3g}",
+                f"{receipt.top1_agreement:.1%}",
+            )

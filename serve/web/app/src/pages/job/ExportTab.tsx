@@ -1,0 +1,107 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+import type { Job, Schemas } from "../../api/client";
+import { jobKeys } from "../../api/jobs";
+import { artifactAddress, exportsQuery, startExport } from "../../api/jobParts";
+import { bytes, number } from "../../format/format";
+import { isTraining } from "../../jobs/facts";
+import { Link } from "../../router/Link";
+import { Icon } from "../../ui/Icon";
+import { ErrorNote, Loading } from "../../ui/Notes";
+import { StatusPill } from "../../ui/Status";
+import { TableHead } from "../../ui/TableHead";
+import type { TabProps } from "./JobPage";
+
+type Export = Schemas["Export"];
+type Artifact = Schemas["Artifact"];
+
+/** The choices of the form, each with the part of a config that it stands for. */
+const CHOICES: { label: string; config: Partial<Schemas["ExportConfig"]> }[] = [
+  { label: "Merged model for vLLM and transformers", config: { formats: ["merged"] } },
+  { label: "GGUF, 8 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "q8_0" } },
+  { label: "GGUF, 16 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "f16" } },
+];
+
+export default function ExportTab({ job }: TabProps) {
+  const { data, error, refetch } = useQuery(exportsQuery(job.id));
+  if (error) return <ErrorNote error={error} retry={() => void refetch()} />;
+  if (!data) return <Loading lines={3} />;
+  return (
+    <>
+      {isTraining(job) && <ExportForm job={job} />}
+      {data.length > 0 && <Exports exports={data} />}
+    </>
+  );
+}
+
+function ExportForm({ job }: { job: Job }) {
+  const client = useQueryClient();
+  const [chosen, setChosen] = useState(0);
+  const start = useMutation({
+    mutationFn: () => startExport({ kind: "export", model: `job:${job.id}`, ...CHOICES[chosen]?.config }),
+    onSuccess: () => client.invalidateQueries({ queryKey: jobKeys.part(job.id, "exports") }),
+  });
+  if (!job.model_id) return <p className="muted small">The model can be exported once the job has delivered it.</p>;
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    start.mutate();
+  };
+  return (
+    <form className="export-form" onSubmit={submit}>
+      <label htmlFor="export-format">Format</label>
+      <select id="export-format" value={chosen} onChange={(event) => { setChosen(Number(event.target.value)); }}>
+        {CHOICES.map(({ label }, place) => (
+          <option key={label} value={place}>{label}</option>
+        ))}
+      </select>
+      <button type="submit" className="button button-primary" disabled={start.isPending}>Export</button>
+      <p className="muted small">The files are delivered after their answers were compared with those of the tuned model.</p>
+      {start.error && <ErrorNote error={start.error} />}
+    </form>
+  );
+}
+
+function Exports({ exports }: { exports: Export[] }) {
+  return (
+    <table className="table stack">
+      <TableHead columns={["Export", "Status", "Artifact", "Size", "Largest difference", "Bound", { hidden: "Actions" }]} />
+      <tbody>
+        {exports.flatMap((each) =>
+          each.artifacts?.length
+            ? each.artifacts.map((artifact) => <ArtifactRow key={`${each.job_id} ${artifact.name}`} of={each} artifact={artifact} />)
+            : [<ExportRow key={each.job_id} of={each} />],
+        )}
+      </tbody>
+    </table>
+  );
+}
+
+function ArtifactRow({ of, artifact }: { of: Export; artifact: Artifact }) {
+  const { receipt } = artifact;
+  return (
+    <tr>
+      <th scope="row"><Link to={`/jobs/${of.job_id}`}>{of.name}</Link></th>
+      <td data-label="Status"><StatusPill job={of} /></td>
+      <td data-label="Artifact">{artifact.name}</td>
+      <td data-label="Size" className="numeric">{bytes(artifact.size_bytes)}</td>
+      <td data-label="Largest difference" className="numeric">{number(receipt.max_difference)}</td>
+      <td data-label="Bound" className="numeric">{number(receipt.bound)}</td>
+      <td className="actions">
+        <a className="button" href={artifactAddress(of.job_id, artifact.name)} download>
+          <Icon name="download" /> Download
+        </a>
+      </td>
+    </tr>
+  );
+}
+
+/** An export without an artifact: it is waiting or running, or it failed. */
+function ExportRow({ of }: { of: Export }) {
+  return (
+    <tr>
+      <th scope="row"><Link to={`/jobs/${of.job_id}`}>{of.name}</Link></th>
+      <td data-label="Status"><StatusPill job={of} /></td>
+      <td colSpan={5}>{of.message}</td>
+    </tr>
+  );
+}

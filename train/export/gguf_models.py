@@ -1,0 +1,22 @@
+"""The models that are written to GGUF. Light: a submission asks before anything is loaded."""
+
+from ftlab.errors import InvalidRequestError
+
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""llama.cpp's name of the architecture that it computes each `model_type` by."""
+
+
+def check_model_type(model_type: str) -> None:
+    """Raise `InvalidRequestError` (`unsupported_model`) for a `model_type` that is not written to GGUF."""
+    if model_type not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise gguf_unsupported(f"it is of the type '{model_type}', and those that are written are {known}")
+
+
+def gguf_unsupported(why: str) -> InvalidRequestError:
+    """The error for a model that is not written to GGUF."""
+    return InvalidRequestError(
+        f"The model cannot be written to GGUF: {why}. Export the format 'merged' instead.",
+        "unsupported_model",
+        "formats",
+    )

@@ -1,0 +1,110 @@
+"""The model card of an artifact: the facts of the record, the receipt, and how to run the model."""
+
+from collections.abc import Iterator, Mapping
+
+from ftlab.formatting import duration, one_line
+from ftlab.model_ref import is_hub_id
+from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
+from train.export.tuned_facts import Measured, TunedFacts
+
+_USE = """    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
+    model = AutoModelForCausalLM.from_pretrained("PATH OF THIS FOLDER")"""
+
+
+def model_card(facts: TunedFacts, receipt: Receipt, deployment: Mapping[str, str]) -> str:
+    """The card as Markdown. `deployment` has a sentence on how to use each file that it names."""
+    return "\n".join([*_metadata(facts, receipt), *_about(facts), *_training(facts), *_quality(facts, receipt),
+                      *_running(receipt, deployment)]) + "\n"  # fmt: skip
+
+
+def _metadata(facts: TunedFacts, receipt: Receipt) -> Iterator[str]:
+    yield "---"
+    if is_hub_id(facts.base_model):
+        yield f"base_model: {facts.base_model}"
+    yield "library_name: " + ("transformers" if receipt.format == "merged" else "gguf")
+    yield "pipeline_tag: text-generation"
+    yield "---"
+    yield ""
+
+
+def _about(facts: TunedFacts) -> Iterator[str]:
+    yield f"# {_text(facts.job_name)}"
+    yield ""
+    revision = f" (revision `{facts.base_revision}`)" if facts.base_revision else ""
+    yield (
+        f"`{facts.base_model}`{revision}, trained by FineTune Lab in job `{facts.job_id}` ({facts.tuning}); this is "
+        f"the state after step {facts.step}."
+    )
+    yield ""
+
+
+def _training(facts: TunedFacts) -> Iterator[str]:
+    yield "## Training"
+    yield ""
+    yield "| Data | Rows |"
+    yield "|---|---|"
+    for name, num_rows in facts.datasets:
+        yield f"| {_text(name)} | {num_rows:,} |"
+    yield ""
+    for name, value in facts.metrics.items():
+        yield f"- {name}: {value:.4g}"
+    if facts.run_time_s is not None:
+        yield f"- run time: {duration(facts.run_time_s)}"
+    yield f"- cost: {facts.cost or 'not known, as the service has no price for the devices'}"
+    yield ""
+    yield "The settings that differ from the defaults:"
+    yield ""
+    yield from (f"    {line}" for line in facts.config.rstrip().splitlines())
+    yield ""
+
+
+def _quality(facts: TunedFacts, receipt: Receipt) -> Iterator[str]:
+    yield "## Evaluation against the base model"
+    yield ""
+    if facts.measured:
+        yield "| Dataset | Metric | Rows | Base | Tuned | p |"
+        yield "|---|---|---|---|---|---|"
+        yield from map(_measured, facts.measured)
+    else:
+        yield "The model was not measured against its base model; `ftlab eval` does that."
+    yield ""
+    yield "## Comparison with the tuned model"
+    yield ""
+    yield (
+        f"These files were compared with `{receipt.reference}` on {len(receipt.prompts)} prompts of "
+        f"{receipt.num_tokens} tokens: the largest difference of a logit is {receipt.max_difference:.3g} (bound "
+        f"{receipt.bound:.3g}), the typical one {receipt.typical_difference:.3g} (bound {receipt.typical_bound:.3g}), "
+        f"and the likeliest token is the same in {receipt.top1_agreement:.1%}. `{RECEIPT_FILE}` has the prompts."
+    )
+    yield ""
+
+
+def _measured(found: Measured) -> str:
+    return (
+        f"| {_text(found.dataset)} | {found.metric} | {found.num_rows:,} | {_number(found.base)} | "
+        f"{_number(found.tuned)} | {_number(found.p_value)} |"
+    )
+
+
+def _running(receipt: Receipt, deployment: Mapping[str, str]) -> Iterator[str]:
+    yield "## Use"
+    yield ""
+    if receipt.format == "merged":
+        yield from _USE.splitlines()
+        yield ""
+    for name, sentence in deployment.items():
+        yield f"- `{name}`: {sentence}"
+
+
+def _text(text: str) -> str:
+    """Text of users as one cell of a table, without a meaning in Markdown or HTML."""
+    return one_line(text).translate(_ESCAPES)
+
+
+_ESCAPES = str.maketrans({char: f"\\{char}" for char in "|`*[]<>#"})
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,197 @@
+"""One attempt of an export, from the plan to artifacts that answer like the tuned model."""
+
+import gc
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ftlab.files import sync
+from ftlab.schemas import ProgressPayload
+from ftlab.schemas.export import ExportFormat
+from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
+from train.checkpoints.checkpoint_files import commit, verify
+from train.export.answer_check import (
+    LARGEST,
+    TYPICAL,
+    Difference,
+    Reference,
+    difference_from,
+    differs,
+    load_to_compare,
+    prompt_tokens,
+    reference_of,
+)
+from train.export.gguf_file import GgufFormat
+from train.export.merged_model import MergedFormat
+from train.export.merged_weights import MergedWeights
+from train.export.model_card import model_card
+from train.failures.classify import raise_if_disk_full
+from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
+from train.model.base_model import check_revision, find_model
+from train.model.load import AS_TRAINED
+from train.model.reward_head import check_files
+from train.model.tokenizer import load_tokenizer
+from train.plan import Ending, ExportPlan, ModelLoaded, Outcome, Phase, RunLink
+from train.process import prepare_process
+
+PROGRESS_INTERVAL_S = 0.5
+
+
+def run(plan: ExportPlan, link: RunLink) -> Outcome:
+    """Write and check the artifacts that are not there yet.
+
+    Raises any error; `train.failures.classify.classify` derives the reason from it.
+    """
+    prepare_process(plan)
+    export = _Export(plan, link)
+    try:
+        export.run()
+    except EarlyStop as stop:
+        return Outcome(Ending.STOPPED, export.num_done, stop.kind, kept="the artifacts that are complete are kept")
+    except Exception as error:
+        raise_if_disk_full(error, plan.job_folder)
+        raise
+    finally:
+        for unfinished in plan.artifacts_folder.glob(".tmp-*"):
+            shutil.rmtree(unfinished)
+        gc.collect()
+    return Outcome(Ending.FINISHED, export.num_done)
+
+
+class _Export:
+    def __init__(self, plan: ExportPlan, link: RunLink) -> None:
+        self._plan, self._link = plan, link
+        self._heartbeat = Heartbeat(link)
+        self._stop_poll = StopPoll(link, plan.time_left_s, plan.limit)
+        self.num_done = 0
+        """Tensors that are written and prompts that are answered, of this attempt."""
+        self._total = 0
+        self._begun_at = self._told_at = time.monotonic()
+
+    def run(self) -> None:
+        plan = self._plan
+        plan.artifacts_folder.mkdir(parents=True, exist_ok=True)
+        self._heartbeat.enter(Phase.LOADING)
+        self._stop_poll.raise_if_requested()
+        missing = {each: name for each, name in plan.config.artifact_names.items() if not self._is_complete(name)}
+        base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision, local=plan.local_base)
+        check_revision(base, plan.pinned_revision)
+        for folder in filter(None, (base.adapter, base.folder)):
+            check_files(AS_TRAINED.method, folder)
+        weights = MergedWeights(base)
+        prompts, num_tensors = len(plan.config.prompts), sum(map(len, weights.files.values()))
+        self._total = prompts + len(missing) * (num_tensors + prompts)
+        self._link.emit(ModelLoaded(base.revision))
+        self._begun_at = time.monotonic()
+        if not missing:
+            return
+        self._heartbeat.enter(Phase.EVALUATING)
+        tokens = prompt_tokens(load_tokenizer(base), plan.config.prompts)
+        reference = reference_of(load_to_compare(base, use_cuda=plan.use_cuda), tokens, self._done)
+        forms: dict[ExportFormat, MergedFormat | GgufFormat] = {
+            "merged": MergedFormat(weights, base, plan.config.dtype),
+            "gguf": GgufFormat(weights, base, plan.config.gguf_type),
+        }
+        for each, name in missing.items():
+            self._write(each, name, forms[each], reference)
+
+    def _write(self, each: ExportFormat, name: str, form: MergedFormat | GgufFormat, reference: Reference) -> None:
+        """Write one artifact and compare its answers; only then is it committed."""
+        plan = self._plan
+        folder = plan.artifacts_folder / f".tmp-{name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self._heartbeat.enter(Phase.SAVING)
+        hashes = form.write(folder, self._done)
+        self._heartbeat.enter(Phase.EVALUATING)
+        _release_memory()
+        tokens = prompt_tokens(form.load_tokenizer(folder), plan.config.prompts)
+        difference = difference_from(reference, form.load(folder, use_cuda=plan.use_cuda), self._done)
+        _release_memory()
+        receipt = self._receipt(each, form.weight_type, reference, difference, same_tokens=tokens == reference.tokens)
+        _refuse_bad(receipt)
+        card = model_card(plan.facts, receipt, form.write_deployment(folder, plan.facts.job_name))
+        (folder / CARD_FILE).write_text(card, "utf-8")
+        (folder / RECEIPT_FILE).write_text(receipt.model_dump_json(indent=2), "utf-8")
+        self._heartbeat.enter(Phase.DELIVERING)
+        self._commit(folder, name, hashes)
+
+    def _commit(self, folder: Path, name: str, hashes: Mapping[str, str]) -> None:
+        """Publish a checked artifact. Its weight files must be those that were written, byte for byte."""
+        plan = self._plan
+        checked = folder.with_name(f"{folder.name}-checked")
+        manifest, _ = commit(
+            folder, checked, job_id=plan.job_id, attempt=plan.attempt, step=plan.facts.step, samples=0, metrics={}
+        )
+        for file, sha256 in hashes.items():
+            if manifest.files[file].sha256 != sha256:
+                raise differs(f"{file} changed on the disk after it was written")
+        checked.rename(plan.artifacts_folder / name)
+        sync(plan.artifacts_folder)
+
+    def _is_complete(self, name: str) -> bool:
+        try:
+            verify(self._plan.artifacts_folder / name)
+        except ValueError:
+            shutil.rmtree(self._plan.artifacts_folder / name, ignore_errors=True)
+            return False
+        return True
+
+    def _receipt(
+        self,
+        each: ExportFormat,
+        weight_type: str,
+        reference: Reference,
+        difference: Difference,
+        *,
+        same_tokens: bool,
+    ) -> Receipt:
+        bound, typical_bound = (bounds[weight_type] * reference.spread for bounds in (LARGEST, TYPICAL))
+        return Receipt(
+            format=each,
+            weight_type=weight_type.lower(),
+            reference=self._plan.name,
+            prompts=self._plan.config.prompts,
+            num_tokens=reference.num_tokens,
+            max_difference=difference.largest,
+            bound=bound,
+            typical_difference=difference.typical,
+            typical_bound=typical_bound,
+            spread=reference.spread,
+            top1_agreement=difference.top1_agreement,
+            same_tokens=same_tokens,
+            is_good=same_tokens and difference.largest <= bound and difference.typical <= typical_bound,
+        )
+
+    def _done(self) -> None:
+        """A tensor is written, or a prompt answered."""
+        self.num_done += 1
+        self._heartbeat.beat()
+        kind = self._stop_poll.requested_here()
+        if kind is not None:
+            raise EarlyStop(kind)
+        now = time.monotonic()
+        if now - self._told_at >= PROGRESS_INTERVAL_S or self.num_done == self._total:
+            self._told_at = now
+            eta_s = (now - self._begun_at) / self.num_done * (self._total - self.num_done)
+            self._link.emit(ProgressPayload(step=self.num_done, total_steps=self._total, eta_s=eta_s))
+
+
+def _refuse_bad(receipt: Receipt) -> None:
+    if not receipt.same_tokens:
+        raise differs("its tokenizer makes other tokens of the prompts")
+    if not receipt.is_good:
+        raise differs(
+            f"a logit differs by {receipt.max_difference:.3g} (the bound for {receipt.weight_type} is "
+            f"{receipt.bound:.3g}), all of them by {receipt.typical_difference:.3g} (bound: "
+            f"{receipt.typical_bound:.3g}); the likeliest token agrees in {receipt.top1_agreement:.1%}"
+        )
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
