@@ -271,7 +271,7 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
 
 
 def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Client, dataset: Dataset) -> None:
-    """SFT, SFT on its adapter, and an evaluation of that, submitted together."""
+    """SFT, SFT on its adapter, and an evaluation and an export of that, submitted together."""
     short = {"training": {"save_steps": 2}, "max_steps": 2}
     first = tiny_job(dataset, name="chain one", lora={"r": 4}, **short)
     second = tiny_job(dataset, name="chain two", model="job:chain one", **short)
@@ -282,7 +282,8 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
         "dataset": dataset.id,
         "max_rows": 2,
     }
-    one, two, measured = client.chains.create([first, second, third])
+    fourth = {"kind": "export", "model": "job:chain two", "after": "chain measured", "formats": ["gguf"]}
+    one, two, measured, exported = client.chains.create([first, second, third, fourth])
     assert [parent.job_id for parent in (*two.parents, *measured.parents)] == [one.id, two.id]
     measured = client.jobs.wait(measured.id, timeout_s=240)
     assert measured.status is JobStatus.COMPLETED
@@ -294,16 +295,19 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
     assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
     results = client.evaluations.results(measured.id)
     assert [model.name for model in results.models] == [TINY, f"model:{two.model_id}"]
+    assert client.jobs.wait(exported.id, timeout_s=240).status is JobStatus.COMPLETED
+    [export] = client.exports.list(two.id)
+    assert [(artifact.name, artifact.receipt.is_good) for artifact in export.artifacts] == [("gguf-q8_0", True)]
 
 
 def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, finished: Job, tmp_path: Path) -> None:
-    config = ExportConfig(model=f"job:{finished.id}", formats=["merged", "gguf"], gguf_type="f16")
+    config = ExportConfig(model=f"job:{finished.id}", formats=["merged"])
     job = client.jobs.wait(client.jobs.create(config).id, timeout_s=120)
 
     assert (job.kind, job.reason, job.model_id) == ("export", ReasonCode.OK, None)
     [export] = client.exports.list(finished.id)
     assert (export.job_id, export.model) == (job.id, f"model:{finished.model_id}")
-    assert [artifact.name for artifact in export.artifacts] == ["gguf-f16", "merged"]
+    assert [artifact.name for artifact in export.artifacts] == ["merged"]
     assert all(artifact.receipt.is_good for artifact in export.artifacts)
     for artifact in export.artifacts:
         target = client.exports.download(job.id, artifact.name, tmp_path / f"{artifact.name}.zip")

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EvaluationConfig, EventKind
+from ftlab.schemas import AnyJobConfig, EvaluationConfig, EventKind, ExportConfig
 from ftlab.schemas.events import CHAIN_RELEASED
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import World
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, ModelRecord
-from train.plan import EvaluationPlan, TrainingPlan
+from train.plan import EvaluationPlan, ExportPlan, TrainingPlan
 
 S = JobStatus
 ONE = {"cpus_per_worker": 1}
@@ -247,26 +247,43 @@ def test_a_parent_without_a_model_fails_a_child_that_starts_from_it(world: World
     assert world.status(follower) is S.PENDING
 
 
+def reader_of(world: World, parent: str, config: AnyJobConfig) -> str:
+    """A queued job that reads what its parent delivers."""
+    job_id = new_id("job")
+    with world.store.begin() as tx:
+        tx.jobs.add(
+            job_id,
+            owner="local",
+            name="reader",
+            config=config,
+            idempotency_key=None,
+            body_sha256="0" * 64,
+            now=world.now,
+        )
+        tx.chains.add(job_id, [parent])
+    return job_id
+
+
 def test_an_evaluation_measures_what_was_delivered(world: World):
     parent = world.running()
     config = EvaluationConfig.model_validate(
         {"models": ["org/other", f"job:{parent}"], "dataset": "ds-1", "after": parent}
     )
-    job_id = new_id("job")
-    with world.store.begin() as tx:
-        values: dict[str, Any] = {
-            "owner": "local",
-            "name": "measured",
-            "idempotency_key": None,
-            "body_sha256": "0" * 64,
-        }
-        tx.jobs.add(job_id, config=config, now=world.now, **values)
-        tx.chains.add(job_id, [parent])
+    job_id = reader_of(world, parent, config)
     model_id = completes(world, parent)
     world.tick(after_s=1)
     plan = world.driver(job_id).plan
     assert isinstance(plan, EvaluationPlan)
     assert [model.name for model in plan.models] == ["org/other", "org/name", f"model:{model_id}"]
+
+
+def test_what_was_delivered_is_exported(world: World):
+    parent = world.running()
+    job_id = reader_of(world, parent, ExportConfig(model=f"job:{parent}", after=[parent]))
+    model_id = completes(world, parent)
+    world.tick(after_s=1)
+    assert world.job(job_id).config.named_models == {"model": f"model:{model_id}"}
+    assert isinstance(world.driver(job_id).plan, ExportPlan)
 
 
 def test_a_job_is_not_deleted_while_another_one_waits_for_it(world: World):

@@ -29,13 +29,14 @@ def refusal(reply: Any) -> tuple[int, str, str, str]:
 
 @pytest.fixture
 def chain(config: Body) -> Body:
-    """Two trainings and an evaluation, each on what the one before delivers."""
+    """Two trainings, and an evaluation and an export of what the second one delivers."""
     evaluation = {"kind": "evaluation", "models": ["job:second"], "dataset": config["dataset"], "name": "measured"}
     return {
         "jobs": [
             config | {"name": "first", "lora": {"r": 4, "target_modules": ["q_proj"]}},
             config | {"name": "second", "model": "job:first", "method": {"type": "sft", "max_length": 64}},
             evaluation | {"after": "first"},
+            {"kind": "export", "model": "job:second", "name": "exported"},
         ]
     }
 
@@ -43,11 +44,12 @@ def chain(config: Body) -> Body:
 def test_a_chain_is_submitted_as_a_whole(client: TestClient, chain: Body, huggingface: FakeHuggingFace):
     reply = client.post(CHAINS, json=chain)
     assert reply.status_code == 201, reply.text
-    first, second, measured = reply.json()["data"]
+    first, second, measured, exported = reply.json()["data"]
     assert (second["config"]["model"], second["config"]["after"]) == (f"job:{first['id']}", [first["id"]])
     assert measured["config"]["models"] == [f"job:{second['id']}"]
     assert measured["config"]["after"] == [first["id"], second["id"]]
-    assert [job["queue_position"] for job in (first, second, measured)] == [1, 2, 3]
+    assert (exported["config"]["model"], exported["config"]["after"]) == (f"job:{second['id']}", [second["id"]])
+    assert [job["queue_position"] for job in (first, second, measured, exported)] == [1, 2, 3, 4]
     assert set(huggingface.asked) == {("org/tiny-model", None)}, "the base model of both was looked up"
     # The settings of the adapter that is continued are those of the first job.
     assert (second["config"]["lora"]["r"], second["config"]["lora"]["target_modules"]) == (4, ["q_proj"])
@@ -70,7 +72,7 @@ def test_a_chain_with_an_error_anywhere_submits_nothing(client: TestClient, chai
     client.put("/api/quota", json={"max_queued_jobs": 2})
     assert refusal(client.post(CHAINS, json=chain))[:2] == (429, "quota_exceeded")
     assert client.get(JOBS).json()["data"] == []
-    client.put("/api/quota", json={"max_queued_jobs": 3})
+    client.put("/api/quota", json={"max_queued_jobs": 4})
     assert client.post(CHAINS, json=chain).status_code == 201
 
 
@@ -100,7 +102,7 @@ def test_what_is_wrong_is_named_with_its_place(client: TestClient, chain: Body):
 def test_a_check_says_what_was_checked_and_what_comes_later(client: TestClient, chain: Body):
     reply = client.post(f"{CHAINS}/check", json=chain)
     assert reply.status_code == 200, reply.text
-    first, second, measured = reply.json()["data"]
+    first, second, measured, _ = reply.json()["data"]
     dataset = chain["jobs"][0]["dataset"]
     assert first["checked"] == ["its settings", "model org/tiny-model", f"dataset {dataset}", "its devices"]
     assert (first["later"], second["later"]) == ([], ["the model that job 'first' delivers"])
@@ -115,7 +117,7 @@ def test_a_repeated_chain_finds_its_jobs(client: TestClient, chain: Body):
     again = client.post(CHAINS, json=chain, headers=key)
     assert [job["id"] for job in again.json()["data"]] == [job["id"] for job in made.json()["data"]]
     assert again.headers["idempotent-replay"] == "true"
-    assert len(client.get(JOBS).json()["data"]) == 3
+    assert len(client.get(JOBS).json()["data"]) == 4
     del chain["jobs"][2]
     assert refusal(client.post(CHAINS, json=chain, headers=key))[1] == "idempotency_key_reused"
     assert refusal(client.post(JOBS, json=chain["jobs"][0], headers=key))[1] == "idempotency_key_reused"
