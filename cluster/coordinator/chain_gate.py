@@ -5,9 +5,8 @@ for these jobs again, whatever becomes of them.
 """
 
 import logging
-from collections.abc import Sequence
 
-from cluster.coordinator.failed_jobs import fail_job
+from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.interfaces import QUEUE_CHANGED
@@ -18,8 +17,7 @@ from ftlab.schemas import BaseJobConfig, NoticePayload
 from ftlab.schemas.events import CHAIN_RELEASED
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError, Transaction
-from tracking.store.chains import ParentState
-from tracking.store.records import EventRecord, JobRecord, NewEvent
+from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
 from train.plan import Failure
 
 CHAIN_WINDOW = 100
@@ -36,12 +34,11 @@ def release_chained(tick: Tick) -> None:
     """
     with tick.store.read() as tx:
         waiting = tx.chains.waiting_jobs(CHAIN_WINDOW)
-        jobs = {job_id: tx.jobs.get(job_id) for job_id, states in waiting.items() if _have_completed(states)}
-        known = {job_id: tx.jobs.get(job_id).waiting_for for job_id in waiting.keys() - jobs.keys()}
-    for job in jobs.values():
+        sentences = {job.id: why_waiting(job.parents) for job in waiting}
+        released = [tx.jobs.get(job_id) for job_id, why in sentences.items() if why is None]
+    for job in released:
         _release_or_fail(tick, job)
-    sentences = {job_id: why_waiting(waiting[job_id]) for job_id in known}
-    changed = {job_id: why for job_id, why in sentences.items() if why != known[job_id]}
+    changed = {job.id: why for job in waiting if (why := sentences[job.id]) not in (None, job.waiting_for)}
     if changed:
         with tick.store.begin() as tx:
             num_changed = tx.jobs.set_waiting(changed)
@@ -49,12 +46,11 @@ def release_chained(tick: Tick) -> None:
             tick.hub.publish([QUEUE_CHANGED])
 
 
-def _have_completed(parents: Sequence[ParentState]) -> bool:
-    return all(parent.status is JobStatus.COMPLETED for parent in parents)
-
-
 def _release_or_fail(tick: Tick, job: JobRecord) -> None:
     """Release the job, or fail it where the models that it starts from rule out its settings."""
+    if isinstance(job.config, UnreadableConfig):
+        fail_unreadable(tick, job, job.config)
+        return
     try:
         with tick.store.begin() as tx:
             events = _release(tick, tx, job)

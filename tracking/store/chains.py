@@ -63,6 +63,16 @@ class ParentState:
 
 
 @dataclass(frozen=True)
+class WaitingJob:
+    """A queued job that waits for others."""
+
+    id: str
+    waiting_for: str | None
+    parents: Sequence[ParentState]
+    """All that it waits for."""
+
+
+@dataclass(frozen=True)
 class ChainLink:
     """Two jobs of which one waits for the other, or waited."""
 
@@ -118,11 +128,8 @@ class ChainRepository:
             found[row.job_id].append(state)
         return found
 
-    def waiting_jobs(self, limit: int) -> dict[str, list[ParentState]]:
-        """Queued jobs that wait for others, with those others.
-
-        The jobs whose parents have all completed come first.
-        """
+    def waiting_jobs(self, limit: int) -> list[WaitingJob]:
+        """Queued jobs that wait for others; those whose parents have all completed come first."""
         parent = jobs.alias("parent")
         unfinished = (
             select(chain_links.c.parent_id)
@@ -133,9 +140,10 @@ class ChainRepository:
             .exists()
         )
         waiting = select(chain_links.c.job_id).where(IS_OPEN)
-        found = select(jobs.c.id).where(IS_QUEUED, jobs.c.id.in_(waiting))
-        first = self._connection.execute(found.order_by(unfinished, *QUEUE_ORDER).limit(limit)).scalars().all()
-        return self.open_parents(first)
+        found = select(jobs.c.id, jobs.c.waiting_for).where(IS_QUEUED, jobs.c.id.in_(waiting))
+        first = self._connection.execute(found.order_by(unfinished, *QUEUE_ORDER).limit(limit)).all()
+        parents = self.open_parents([row.id for row in first])
+        return [WaitingJob(row.id, row.waiting_for, parents[row.id]) for row in first]
 
     def links_of(self, job_ids: Collection[str]) -> list[ChainLink]:
         """The links of these jobs to their parents and to their children, in the order of submission.

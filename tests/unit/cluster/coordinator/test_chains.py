@@ -178,11 +178,12 @@ def test_a_child_waits_for_all_its_parents(world: World):
     assert world.status(child) is S.PENDING
 
 
-def test_waiting_children_hide_no_job_and_hold_no_device(world: World):
+def test_waiting_children_hide_no_job_and_hold_no_device(world: World, monkeypatch: Any):
+    monkeypatch.setattr("cluster.coordinator.chain_gate.CHAIN_WINDOW", 4)
     parent = world.submit()
     with world.store.begin() as tx:
         tx.jobs.move(world.job(parent).ref, S.PAUSED, now=world.now)
-    children = [child_of(world, parent, priority=100) for _ in range(130)]
+    children = [child_of(world, parent, priority=100) for _ in range(8)]
     other = world.submit(priority=1)
     world.tick()
     assert world.status(other) is S.PENDING
