@@ -14,7 +14,6 @@ from ftlab.schemas.events import AUTO_RESOLVED
 from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
 from ftlab.status import JobKind, JobStatus, ReasonCode
-from serve.accounts import quotas
 from serve.accounts.costs import costs_of
 from serve.context import Services
 from serve.http.json_body import canonical
@@ -22,6 +21,7 @@ from serve.http.responses import to_page
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, short_name
+from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
@@ -181,7 +181,7 @@ def _add(services: Services, owner: str, submission: Submission, complete: Compl
         new = complete(tx)
         for base in sorted({*new.source_job_ids, *filter(None, [new.base_job_id])}):
             hold_base(tx, base)
-        quotas.check_submit(tx, services.settings, owner)
+        check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
             new_id("job"),
             owner=owner,
