@@ -1,7 +1,7 @@
 """The limits of a job, its time and its cost, and the time when its attempts must have ended."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -53,9 +53,14 @@ def max_cost(job: JobRecord) -> Decimal | None:
 
 def spent(tx: Transaction, settings: Settings, job: JobRecord, now: datetime) -> tuple[Decimal, Decimal]:
     """What the job has cost so far, and what it costs an hour now, in the service's currency."""
-    records = tx.costs.of_jobs([job.id]).get(job.id, [])
+    return spent_by(tx, settings, [job.id], now)
+
+
+def spent_by(tx: Transaction, settings: Settings, job_ids: Collection[str], now: datetime) -> tuple[Decimal, Decimal]:
+    """What jobs have cost together so far, and what they cost an hour now, in the service's currency."""
+    records = [record for found in tx.costs.of_jobs(job_ids).values() for record in found]
     amounts = [each.amount for each in records if each.amount is not None and each.currency == settings.currency]
-    return cost_so_far(settings, amounts, tx.attempts.without_cost_record([job.id]), now)
+    return cost_so_far(settings, amounts, tx.attempts.without_cost_record(job_ids), now)
 
 
 def is_priced(settings: Settings, resources: Resources, fleet: Fleet | None) -> bool:

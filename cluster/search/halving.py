@@ -15,10 +15,8 @@ def promotable(
     new one follows, at least one passes each rung, so that a short sweep also trains its best trial to the end.
     """
     for rung in reversed(range(num_rungs)):
-        reached = [trial for trial in trials if len(trial.rung_values) > rung]
+        reached = _reached(trials, rung)
         places = max(len(reached) // reduction_factor, int(is_last_call))
-        if sum(trial.rung > rung for trial in reached) >= places:
-            continue
         ranked = sorted(reached, key=lambda trial: (_loss(trial, rung, is_minimised=is_minimised), trial.number))
         for trial in ranked[:places]:
             if trial.rung == rung and trial.state is TrialState.PRUNED:
@@ -31,13 +29,22 @@ def passes(
 ) -> bool:
     """Whether a trial that has just reached its rung with this value is among those that pass it."""
     rung = trial.rung
-    others = [other for other in trials if other.number != trial.number and len(other.rung_values) > rung]
+    others = [other for other in _reached(trials, rung) if other.number != trial.number]
     places = (len(others) + 1) // reduction_factor
     sign = 1 if is_minimised else -1
     num_better = sum(
         (_loss(other, rung, is_minimised=is_minimised), other.number) < (sign * value, trial.number) for other in others
     )
-    return num_better < places and sum(other.rung > rung for other in others) < places
+    return num_better < places
+
+
+def _reached(trials: Sequence[TrialRecord], rung: int) -> list[TrialRecord]:
+    """The trials with a value at a rung that have completed, or may still do so."""
+    return [
+        trial
+        for trial in trials
+        if len(trial.rung_values) > rung and (trial.is_open or trial.state is TrialState.COMPLETED)
+    ]
 
 
 def _loss(trial: TrialRecord, rung: int, *, is_minimised: bool) -> float:

@@ -52,7 +52,8 @@ def next_values(
     number = len(trials)
     if isinstance(sweep.method, GridSearch):
         return _grid_point(sweep, number)
-    sampler = _sampler(sweep.method, _seed(sweep.seed, number))
+    num_judged = sum(trial.state in (TrialState.COMPLETED, TrialState.PRUNED) for trial in trials)
+    sampler = _sampler(sweep.method, num_judged, _seed(sweep.seed, number))
     space = space_of(sweep, whole)
     study = study_of(sweep, space, rungs, trials, sampler)
     asked = study.ask(space)
@@ -67,7 +68,11 @@ def study_of(
     trials: Sequence[SearchTrial],
     sampler: "BaseSampler | None" = None,
 ) -> "Study":
-    """A study in memory with the trials of a sweep. A failed or cancelled one is a failed one."""
+    """A study in memory with the trials of a sweep. A failed or cancelled one is a failed one.
+
+    A running one counts as the worst so far ("constant liar"), so that trials that run at once keep apart. Optuna's own
+    constant liar knows running trials only by attributes that its study writes when it is asked.
+    """
     import optuna
     from optuna.trial import TrialState as OptunaState
     from optuna.trial import create_trial
@@ -78,15 +83,16 @@ def study_of(
         sampler=sampler,
         pruner=optuna.pruners.NopPruner(),
     )
-    states = {
-        TrialState.COMPLETED: OptunaState.COMPLETE,
-        TrialState.RUNNING: OptunaState.RUNNING,
-        TrialState.PRUNED: OptunaState.PRUNED,
-    }
+    states = {TrialState.COMPLETED: OptunaState.COMPLETE, TrialState.PRUNED: OptunaState.PRUNED}
+    done = [trial.value for trial in trials if trial.state is TrialState.COMPLETED and trial.value is not None]
+    if done:
+        states[TrialState.RUNNING] = OptunaState.COMPLETE
+    worst = (max if sweep.objective.is_minimised else min)(done, default=None)
+    values = {TrialState.RUNNING: worst}
     study.add_trials(
         create_trial(
             state=states.get(trial.state, OptunaState.FAIL),
-            value=trial.value if trial.state is TrialState.COMPLETED else None,
+            value=trial.value if trial.state is TrialState.COMPLETED else values.get(trial.state),
             params=trial.parameters,
             distributions=space,
             intermediate_values=dict(zip(rungs, trial.rung_values, strict=False)),
@@ -106,14 +112,20 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
 
 
-def _sampler(method: RandomSearch | TpeSearch | SuccessiveHalving, seed: int) -> "BaseSampler":
+def _sampler(
+    method: RandomSearch | TpeSearch | SuccessiveHalving, num_judged: int, seed: int
+) -> "BaseSampler":
+    """The sampler of the next trial; TPE begins once enough trials have a value of their own."""
     from optuna.samplers import RandomSampler, TPESampler
 
+    num_random = None
     if isinstance(method, TpeSearch):
-        return TPESampler(seed=seed, n_startup_trials=method.num_random, constant_liar=True)
-    if isinstance(method, SuccessiveHalving) and method.sampler == "tpe":
-        return TPESampler(seed=seed, constant_liar=True)
-    return RandomSampler(seed=seed)
+        num_random = method.num_random
+    elif isinstance(method, SuccessiveHalving) and method.sampler == "tpe":
+        num_random = TpeSearch().num_random
+    if num_random is None or num_judged < num_random:
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, n_startup_trials=0, constant_liar=False)
 
 
 def _distribution(parameter: Parameter, is_whole: bool) -> "BaseDistribution":
@@ -121,8 +133,7 @@ def _distribution(parameter: Parameter, is_whole: bool) -> "BaseDistribution":
 
     if parameter.values is not None:
         return CategoricalDistribution(tuple(parameter.values))
-    low, high, step = parameter.min, parameter.max, parameter.step
-    assert low is not None and high is not None
+    (low, high), step = parameter.bounds, parameter.step
     if is_whole:
         width = int(step or 1)
         return IntDistribution(int(low), _last(int(low), int(high), width), log=parameter.log, step=width)

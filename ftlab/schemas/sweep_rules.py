@@ -46,7 +46,7 @@ def check_sweep(sweep: SweepConfig) -> CheckedSweep:
     """
     _check_names(sweep)
     largest = {name: _largest(parameter) for name, parameter in sweep.parameters.items()}
-    job = parse_job_config(sweep.trial_document(largest), "job with the largest values of parameters")
+    job = parse_job_config(sweep.trial_document(largest), "The job with the largest values of parameters")
     variants = tuple(
         parse_job_config(sweep.trial_document(largest | {name: value}), f"parameters.{name}")
         for name, parameter in sweep.parameters.items()
@@ -63,8 +63,8 @@ def grid_values(parameter: Parameter) -> list[Value]:
     """The values of a parameter of a grid, in order."""
     if parameter.values is not None:
         return list(parameter.values)
-    low, high, step = parameter.min, parameter.max, parameter.step
-    assert low is not None and high is not None and step is not None
+    (low, high), step = parameter.bounds, parameter.step
+    assert step is not None
     # Not summed up, so that errors do not add; the last value may miss the end by a rounding error.
     return [low + number * step for number in range(math.floor((high - low) / step + 1e-9) + 1)]
 
@@ -73,6 +73,9 @@ def _check_names(sweep: SweepConfig) -> None:
     kind = sweep.job.get("kind", JobKind.TRAINING)
     if kind != JobKind.TRAINING:
         raise _invalid("job must be of the kind 'training': a sweep repeats training jobs only", "job.kind")
+    if sweep.job.get("register_as") is not None:
+        message = "job.register_as would register the model of every trial; leave it out, and register the best one"
+        raise _invalid(message, "job.register_as")
     for name in sweep.parameters:
         group, _, field = name.partition(".")
         if group not in GROUPS or not field or name == "method.type":
@@ -89,8 +92,7 @@ def _check_names(sweep: SweepConfig) -> None:
 
 def _largest(parameter: Parameter) -> Value:
     if parameter.values is None:
-        assert parameter.max is not None
-        return parameter.max
+        return parameter.bounds[1]
     numbers = [value for value in parameter.values if isinstance(value, int | float) and not isinstance(value, bool)]
     return max(numbers) if len(numbers) == len(parameter.values) else parameter.values[0]
 
@@ -98,8 +100,8 @@ def _largest(parameter: Parameter) -> Value:
 def _others(parameter: Parameter) -> Iterator[Value]:
     if parameter.values is not None:
         yield from parameter.values
-    elif parameter.min is not None:
-        yield parameter.min
+    else:
+        yield parameter.bounds[0]
 
 
 def _is_whole(job: JobConfig, name: str) -> bool:

@@ -73,6 +73,13 @@ class Parameter(StrictModel):
     step: Number | None = None
     """Distance between two values of a range. Default: 1 for whole numbers, else any value."""
 
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        """The ends of a range."""
+        assert self.min is not None
+        assert self.max is not None
+        return self.min, self.max
+
 
 class RandomSearch(StrictModel):
     """Independent random values."""
@@ -173,8 +180,7 @@ def _fault_of(parameter: Parameter) -> str | None:
     if parameter.values is not None:
         if (low, high, parameter.step) != (None, None, None) or parameter.log:
             return "must have either 'values', or 'min' and 'max'"
-        has_twins = any(_same(one, other) for place, one in enumerate(parameter.values) for other in parameter.values[:place])
-        return "must not have a value twice" if has_twins else None
+        return None if len(set(parameter.values)) == len(parameter.values) else "must not have a value twice"
     if low is None or high is None:
         return "needs 'values', or 'min' and 'max'"
     if low >= high:
@@ -186,10 +192,6 @@ def _fault_of(parameter: Parameter) -> str | None:
     if parameter.step is not None and not 0 < parameter.step <= high - low:
         return "must have a 'step' above 0 that is not larger than the range"
     return None
-
-
-def _same(one: Value, other: Value) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 class Trial(WireModel):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import Job, JobConfig, NoticePayload
-from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
+from ftlab.schemas import Job, JobConfig
+from ftlab.status import JobKind, JobStatus
 from serve.context import Services
 from serve.jobs.submit import describe
 from tracking.job_requests import cancel_job, notice, pause_job, refused
 from tracking.store import StaleJobError, Transaction
-from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
+from tracking.store.records import EventRecord, JobRecord, UnreadableConfig
 
 MAX_RACES = 5
 """Tries of a change whose job changes at the same time."""

@@ -71,9 +71,8 @@ class JobRepository(JobQueue):
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
         job whose files it starts from, and `source_job_ids` are those whose files an evaluation reads; the caller holds
-        them with `hold`. `auto` and `sweep_id` are as in
-        `JobRecord`. Raises `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in
-        a new transaction.
+        them with `hold`. `auto` and `sweep_id` are as in `JobRecord`. Raises `DuplicateError` for an
+        idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
         """
         submitted, resolved = as_submitted(config, auto or {}), config.resolved()
         values = {

@@ -54,7 +54,7 @@ class MetricRepository:
     def values(self, job_id: str, name: str) -> dict[int, float]:
         """All values of one series by step, lowest first."""
         mine = select(metrics.c.step, metrics.c.value).where(metrics.c.job_id == job_id, metrics.c.name == name)
-        return {step: value for step, value in self._connection.execute(mine.order_by(metrics.c.step))}
+        return {row.step: row.value for row in self._connection.execute(mine.order_by(metrics.c.step))}
 
     def names(self, job_id: str) -> list[str]:
         """The names of the job's series."""

@@ -72,7 +72,7 @@ class TrialRecord:
 
     @property
     def is_open(self) -> bool:
-        return self.state in OPEN
+        return self.state in OPEN and self.finished_at is None
 
 
 OPEN = (TrialState.RUNNING, TrialState.PRUNED)
@@ -211,8 +211,11 @@ class SweepRepository:
         self._connection.execute(insert(sweep_trials), vars(record) | {"rung_values": []})
         return record
 
-    def change_trial(self, trial: TrialRecord, **fields: Unpack[TrialFields]) -> None:
-        """Change a trial that is still as `trial` says. Raise `StaleJobError` when its state has changed meanwhile."""
+    def change_trial(self, trial: TrialRecord, **fields: Unpack[TrialFields]) -> TrialRecord:
+        """Change a trial that is still in the state of `trial`. Gives it as it is now.
+
+        Raise `StaleJobError` when its state has changed meanwhile.
+        """
         changed = self._connection.execute(
             update(sweep_trials)
             .where(
@@ -221,9 +224,11 @@ class SweepRepository:
                 sweep_trials.c.state == trial.state,
             )
             .values(**fields)
-        )
-        if not changed.rowcount:
+            .returning(*TRIAL_COLUMNS)
+        ).one_or_none()
+        if changed is None:
             raise StaleJobError(f"Trial {trial.number} of sweep {trial.sweep_id!r} has changed in the meantime.")
+        return _to_trial(changed)
 
     def trials(self, sweep_id: str) -> TrialRecords:
         """All trials, in their order."""
