@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.search.halving import passes
-from ftlab.schemas.sweeps import Objective, SuccessiveHalving, SweepConfig, TrialState
+from cluster.search.values import objective_value
+from ftlab.schemas.sweeps import SuccessiveHalving, SweepConfig, TrialState
 from ftlab.status import JobStatus
 from tracking.job_requests import pause_job
 from tracking.store import Transaction
@@ -49,16 +50,6 @@ def record_results(tick: Tick, view: SweepView) -> SweepView:
         elif _is_at_rung(view, trial, job):
             view = _with(view, _record_rung(tick, view, trial, job))
     return view
-
-
-def objective_value(objective: Objective, series: Mapping[int, float], until: int | None = None) -> float | None:
-    """The value of an objective in a series of values by step; those of step 0 are from before the training."""
-    values = [series[step] for step in sorted(series) if step > 0 and (until is None or step <= until)]
-    if not values:
-        return None
-    if objective.value == "last":
-        return values[-1]
-    return min(values) if objective.is_minimised else max(values)
 
 
 def _is_at_rung(view: SweepView, trial: TrialRecord, job: JobRecord) -> bool:

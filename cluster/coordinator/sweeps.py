@@ -7,8 +7,9 @@ from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.interfaces import new_job_of
-from cluster.runs.run_limits import spent_by
+from cluster.runs.run_limits import spent_by, trials_run_time_s
 from cluster.search.halving import promotable
+from cluster.search.values import best_trial
 from ftlab.errors import InvalidRequestError, NotFoundError, RateLimitError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig
@@ -96,7 +97,7 @@ def _used_up(tick: Tick, view: SweepView) -> str | None:
     if not job_ids or (most_s is None and most is None):
         return None
     with tick.store.read() as tx:
-        ran_s = run_time_s(tx, tick, view) if most_s is not None else 0.0
+        ran_s = trials_run_time_s(tx, view.trials, tick.now) if most_s is not None else 0.0
         amount, _ = spent_by(tx, tick.settings, job_ids, tick.now)
     if most_s is not None and ran_s >= most_s:
         return f"max_time_s ({most_s}) is used up after {ran_s:.0f} s"
@@ -106,25 +107,11 @@ def _used_up(tick: Tick, view: SweepView) -> str | None:
     return None
 
 
-def run_time_s(tx: Transaction, tick: Tick, view: SweepView) -> float:
-    """Seconds that the jobs of all trials have run, also those of jobs that were deleted."""
-    ended = sum(trial.run_time_s or 0.0 for trial in view.trials if not trial.is_open)
-    still = [trial.job_id for trial in view.trials if trial.is_open and trial.job_id is not None]
-    return ended + sum(tx.attempts.run_times(still, now=tick.now).values())
-
-
 def _best_in_words(view: SweepView) -> str:
     best = best_trial(view.trials, is_minimised=view.config.objective.is_minimised)
     if best is None:
         return "no trial had completed."
     return f"the best is trial {best.number} with {view.config.objective.metric} {best.value:.6g}."
-
-
-def best_trial(trials: list[TrialRecord], *, is_minimised: bool) -> TrialRecord | None:
-    """The completed trial with the best value; of equal ones the first. One that was pruned trained less."""
-    done = [trial for trial in trials if trial.state is TrialState.COMPLETED and trial.value is not None]
-    sign = 1 if is_minimised else -1
-    return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
 
 
 def _promotable(view: SweepView) -> TrialRecord | None:

@@ -112,9 +112,7 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
 
 
-def _sampler(
-    method: RandomSearch | TpeSearch | SuccessiveHalving, num_judged: int, seed: int
-) -> "BaseSampler":
+def _sampler(method: RandomSearch | TpeSearch | SuccessiveHalving, num_judged: int, seed: int) -> "BaseSampler":
     """The sampler of the next trial; TPE begins once enough trials have a value of their own."""
     from optuna.samplers import RandomSampler, TPESampler
 

@@ -21,6 +21,7 @@ Kinds = EventKind | str | Collection[EventKind | str] | None
 """One kind of events, several, or all."""
 
 JOBS_PATH = "/api/training/jobs"
+SWEEPS_PATH = "/api/sweeps"
 COMPARE_PATH = "/api/training/compare"
 MAX_PAGE = 100
 """Most records the service puts into one page."""
@@ -146,6 +147,10 @@ def dataset_path(dataset_id: str) -> str:
 
 def template_path(name: str) -> str:
     return f"/api/templates/{segment(name)}"
+
+
+def sweep_path(sweep: str) -> str:
+    return f"{SWEEPS_PATH}/{segment(sweep)}"
 
 
 def checkpoint_path(job: str, name: str) -> str:

@@ -1,16 +1,21 @@
 """Rules of a sweep that need the config of its job: whether each parameter is a setting that takes its values."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
+
+from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
 from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.problems import problems_of, summary
 from ftlab.schemas.sweeps import (
     DEFAULT_TRIALS,
     MAX_TRIALS,
+    MAX_VALUES,
     GridSearch,
     Parameter,
     SuccessiveHalving,
@@ -30,12 +35,29 @@ class CheckedSweep:
 
     job: JobConfig
     """The trial with the largest values, which needs the most memory."""
-    variants: tuple[JobConfig, ...]
-    """That trial with the other end, or the other values, of each parameter."""
+    variants: tuple[tuple[str, Value], ...]
+    """The other end, or all values, of each parameter: that trial accepts each of them."""
     whole: frozenset[str]
     """Parameters whose ranges are of whole numbers."""
     max_trials: int
     rungs: tuple[int, ...] = ()
+
+
+def parse_sweep(value: Any, source: str = "The sweep") -> SweepConfig:
+    """Check a decoded document by the rules that need no config of a job; `check_sweep` has the others.
+
+    Raises `InvalidRequestError` that names every field at fault, in one line.
+    """
+    if not isinstance(value, dict):
+        message = f"{source} must be a mapping with 'job' and 'parameters'."
+        raise InvalidRequestError(message, "invalid_config")
+    try:
+        # Over JSON, as the service reads it, so that both judge alike.
+        return SweepConfig.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        problems = problems_of(error, SweepConfig)
+        message = f"{source}: {summary(problems)}"
+        raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
 
 
 def check_sweep(sweep: SweepConfig) -> CheckedSweep:
@@ -47,11 +69,12 @@ def check_sweep(sweep: SweepConfig) -> CheckedSweep:
     _check_names(sweep)
     largest = {name: _largest(parameter) for name, parameter in sweep.parameters.items()}
     job = parse_job_config(sweep.trial_document(largest), "The job with the largest values of parameters")
-    variants = tuple(
+    variants = tuple((name, value) for name, parameter in sweep.parameters.items() for value in _others(parameter))
+    if len(variants) > MAX_VALUES:
+        message = f"parameters has {len(variants):,} values together, and a sweep has at most {MAX_VALUES:,}"
+        raise _invalid(message, "parameters")
+    for name, value in variants:
         parse_job_config(sweep.trial_document(largest | {name: value}), f"parameters.{name}")
-        for name, parameter in sweep.parameters.items()
-        for value in _others(parameter)
-    )
     whole = frozenset(name for name in sweep.parameters if _is_whole(job, name))
     for name in whole:
         _check_whole(name, sweep.parameters[name])
@@ -78,7 +101,7 @@ def _check_names(sweep: SweepConfig) -> None:
         raise _invalid(message, "job.register_as")
     for name in sweep.parameters:
         group, _, field = name.partition(".")
-        if group not in GROUPS or not field or name == "method.type":
+        if group not in GROUPS or not field or "." in field or name == "method.type":
             raise _invalid(
                 f"parameters.{name} cannot be varied; a sweep varies settings of {', '.join(GROUPS[:-1])} and "
                 f"{GROUPS[-1]}, such as training.learning_rate, except method.type",

@@ -1,6 +1,5 @@
 """Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from ftlab.settings import Settings
 from ftlab.status import JobKind, JobStatus, ReasonCode
 from serve.accounts.costs import costs_of
 from serve.context import Services
-from serve.http.json_body import canonical
+from serve.http.json_body import digest
 from serve.http.responses import to_page
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
@@ -45,7 +44,7 @@ class Submission:
 
     @property
     def body_sha256(self) -> str:
-        return hashlib.sha256(canonical(self.body)).hexdigest()
+        return digest(self.body)
 
 
 @dataclass(frozen=True)
@@ -136,10 +135,22 @@ def list_jobs(
     limit: int,
     search: str | None = None,
     kinds: Collection[JobKind] | None = None,
+    sweep: str | None = None,
 ) -> Page[Job]:
-    """One page, newest first. `after` is the last id of the page before, `search` a part of the name."""
+    """One page, newest first. `after` is the last id of the page before, `search` a part of the name.
+
+    `sweep` limits it to the trials of a sweep; raise `NotFoundError` where there is none.
+    """
     with services.store.read() as tx:
-        records = tx.jobs.list(owner=owner, statuses=statuses, kinds=kinds, search=search, after=after, limit=limit + 1)
+        records = tx.jobs.list(
+            owner=owner,
+            statuses=statuses,
+            kinds=kinds,
+            search=search,
+            sweep_id=tx.sweeps.resolve(sweep, owner=owner).id if sweep is not None else None,
+            after=after,
+            limit=limit + 1,
+        )
         return to_page(describe_all(services.settings, tx, records), limit)
 
 

@@ -1,6 +1,6 @@
 """Sweeps and their trials. The trials are the whole state of a search: it continues from these rows alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
@@ -234,6 +234,19 @@ class SweepRepository:
         """All trials, in their order."""
         found = select(*TRIAL_COLUMNS).where(sweep_trials.c.sweep_id == sweep_id).order_by(sweep_trials.c.number)
         return [_to_trial(row) for row in self._connection.execute(found)]
+
+    def trials_of(self, sweep_ids: Collection[str]) -> dict[str, TrialRecords]:
+        """The trials of several sweeps, in their order."""
+        found: dict[str, TrialRecords] = {sweep_id: [] for sweep_id in sweep_ids}
+        mine = select(*TRIAL_COLUMNS).where(sweep_trials.c.sweep_id.in_(sweep_ids)).order_by(sweep_trials.c.number)
+        for row in self._connection.execute(mine):
+            found[row.sweep_id].append(_to_trial(row))
+        return found
+
+    def num_at_work(self, owner: str) -> int:
+        """Number of the owner's sweeps that have not ended."""
+        mine = select(func.count()).select_from(sweeps).where(IS_AT_WORK, sweeps.c.owner == owner)
+        return int(self._connection.execute(mine).scalar_one())
 
     def num_trials(self, sweep_id: str) -> int:
         number = select(func.count()).select_from(sweep_trials).where(sweep_trials.c.sweep_id == sweep_id)

@@ -15,6 +15,7 @@ from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.evaluations import AsyncEvaluations
 from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.notifications import AsyncNotifications
+from ftlab.client._async.sweeps import AsyncSweeps
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
@@ -56,6 +57,7 @@ class AsyncClient:
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
         self.evaluations = AsyncEvaluations(self._transport)
+        self.sweeps = AsyncSweeps(self._transport)
         self.chat = AsyncChat(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)

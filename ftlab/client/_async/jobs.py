@@ -108,9 +108,15 @@ class AsyncJobs:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
         return await self._transport.read(Job, Request("GET", job_path(job)))
 
-    def list(self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None) -> AsyncIterator[Job]:
-        """Jobs of every kind or of one, newest first, fetched page by page; `limit` is the most jobs to yield."""
-        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status, "kind": kind}), limit)
+    def list(
+        self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None, sweep: str | None = None
+    ) -> AsyncIterator[Job]:
+        """Jobs of every kind or of one, newest first, fetched page by page; `limit` is the most jobs to yield.
+
+        `sweep` names a sweep whose trials they are.
+        """
+        params = {"status": status, "kind": kind, "sweep": sweep}
+        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, params), limit)
 
     async def wait(
         self,

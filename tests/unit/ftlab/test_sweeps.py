@@ -14,6 +14,7 @@ JOB: dict[str, Any] = {
     "eval_split": 0.2,
     "training": {"max_steps": 90, "eval_steps": 5},
 }
+HALVING = "successive_halving"
 RATE = {"training.learning_rate": {"min": 1e-5, "max": 1e-3, "log": True}}
 
 
@@ -60,12 +61,15 @@ def test_a_faulty_parameter_is_named(parameters: dict[str, Any], words: str):
         ({"job": {"model": "org/name"}}, "dataset is required"),
         ({"job": {key: JOB[key] for key in ("model", "dataset")}}, "give it eval_dataset or eval_split"),
         ({"job": JOB | {"register_as": "m"}}, "job.register_as would register"),
-        ({"method": "successive_halving", "job": JOB | {"training": {"eval_steps": 5}}}, "needs job.training.max_steps"),
-        ({"method": "successive_halving", "job": JOB | {"training": {"max_steps": 9}}}, "one job.training.eval_steps"),
+        (
+            {"method": HALVING, "job": JOB | {"training": {"eval_steps": 5}}},
+            "needs job.training.max_steps",
+        ),
+        ({"method": HALVING, "job": JOB | {"training": {"max_steps": 9}}}, "one job.training.eval_steps"),
         ({"method": {"type": "successive_halving", "min_steps": 7}}, "must be a multiple of job.training.eval_steps"),
         ({"method": {"type": "successive_halving", "min_steps": 90}}, "needs a first rung below"),
         (
-            {"method": "successive_halving", "parameters": {"training.max_steps": [10, 20]}},
+            {"method": HALVING, "parameters": {"training.max_steps": [10, 20]}},
             "cannot be varied with 'successive_halving'",
         ),
         (
@@ -88,7 +92,7 @@ def test_the_template_may_leave_out_what_is_varied():
     job = {key: value for key, value in JOB.items() if key != "training"}
     checked = check_sweep(sweep_of(job=job, parameters={"training.max_steps": [10, 20]}, objective={"metric": "loss"}))
     assert checked.job.training.max_steps == 20  # the largest, which needs the most
-    assert {variant.training.max_steps for variant in checked.variants} == {10, 20}
+    assert checked.variants == (("training.max_steps", 10), ("training.max_steps", 20))
     assert checked.whole == {"training.max_steps"}
 
 

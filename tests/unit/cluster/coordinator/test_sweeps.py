@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
 from ftlab.schemas.sweep_rules import check_sweep
@@ -36,9 +37,9 @@ def sweeping(world: World) -> World:
 
 def restart(world: World) -> None:
     """A new coordinator, which knows nothing but the database."""
-    world.coordinator = type(world.coordinator)(
-        world.store, world.cluster, world.hub, world.settings, clock=lambda: world.now, suggestions=Suggestions(AtOnce())
-    )
+    parts = (world.store, world.cluster, world.hub, world.settings)
+    suggestions = Suggestions(AtOnce())
+    world.coordinator = Coordinator(*parts, clock=lambda: world.now, suggestions=suggestions)
 
 
 def start(world: World, method: Any = "random", job: dict[str, Any] | None = None, **fields: Any) -> str:
