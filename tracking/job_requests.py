@@ -1,4 +1,4 @@
-"""Requests about one job, in a transaction of the caller: cancel and pause, whoever asks."""
+"""Requests about one job, in a transaction of the caller: cancel and pause, for users and for sweeps."""
 
 from datetime import datetime
 

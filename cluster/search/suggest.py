@@ -1,6 +1,6 @@
 """The values of the next trial, as a pure function of the trials so far.
 
-Optuna's samplers are asked through a study in memory that is built anew from the trials each time, with a seed made of
+Optuna's samplers are asked through a study in memory that is rebuilt from the trials each time, with a seed made of
 the sweep's and of the trial's number. Nothing is kept between two suggestions, so a restart cannot change the next one.
 """
 

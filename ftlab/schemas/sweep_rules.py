@@ -31,7 +31,7 @@ STEPS = ("training.max_steps", "training.num_train_epochs")
 
 @dataclass(frozen=True)
 class CheckedSweep:
-    """What the rules found out about a sweep."""
+    """A sweep that keeps the rules, and what follows from its job."""
 
     job: JobConfig
     """The trial with the largest values, which needs the most memory."""

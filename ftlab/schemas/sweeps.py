@@ -24,7 +24,7 @@ Value = bool | int | float | str
 
 
 class SweepStatus(StrEnum):
-    """Where a sweep stands."""
+    """The state of a sweep."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -40,7 +40,7 @@ class SweepStatus(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where a trial stands in its sweep; the status of its job says more."""
+    """The state of a trial in its sweep; the status of its job says more."""
 
     RUNNING = "running"
     """Its job is queued, runs, or was paused by a user."""
@@ -108,7 +108,7 @@ class SuccessiveHalving(StrictModel):
     min_steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """Optimizer steps of the first rung. Default: `training.max_steps` divided twice by `reduction_factor`."""
     reduction_factor: int = Field(default=3, ge=2, le=10)
-    """One of so many trials continues to the next rung, which has so many times the steps."""
+    """Of this number of trials, one continues to the next rung, which has this number of times the steps."""
     sampler: Literal["random", "tpe"] = "random"
     """How the values of new trials are chosen."""
 

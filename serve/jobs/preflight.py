@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from cluster.runs.run_limits import is_priced
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas import BaseJobConfig, GrpoMethod, JobConfig, NoticePayload
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
-from serve.models.base_model import Checked, Tuned, find_tuned
+from serve.models.base_model import Checked, Tuned, find_tuned, job_of_folder
 from train.model.base_model import base_of_adapter
 from train.model.files import ModelFacts
 from train.model.folder import facts_of
@@ -72,6 +73,22 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         return Start(model, *_continued(config, str(tuned.ref), adapter, base), tuned)
     check_use(ModelUse.of(config), facts_of(tuned.folder))
     return Start(model, config, tuple(notices), tuned)
+
+
+class BaseColumns(TypedDict):
+    """What the record of a job says about its base model."""
+
+    base_job_id: str | None
+    model_revision: str | None
+
+
+def base_columns(services: Services, start: Start) -> BaseColumns:
+    """The job whose files a job starts from, if any, and the commit of its base model."""
+    tuned, model = start.tuned, start.model
+    return {
+        "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
+        "model_revision": tuned.base_revision if tuned else model.revision,
+    }
 
 
 def check_max_cost(services: Services, config: BaseJobConfig) -> None:

@@ -25,8 +25,8 @@ from serve.context import Services
 from serve.http.json_body import validate
 from serve.jobs.changes import Changed, change_job, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
-from serve.jobs.preflight import Start, preflight
-from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
+from serve.jobs.preflight import Start, base_columns, preflight
+from serve.jobs.submit import check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
 from tracking.job_requests import refused
 from tracking.quota_checks import check_submit

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypedDict
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import AnyJobConfig, GrpoMethod, Job, JobConfig, NoticePayload, Page
@@ -17,9 +16,9 @@ from serve.accounts.costs import costs_of
 from serve.context import Services
 from serve.http.json_body import digest
 from serve.http.responses import to_page
-from serve.jobs.preflight import Start, preflight
+from serve.jobs.preflight import base_columns, preflight
 from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
-from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, short_name
+from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.ids import new_id
@@ -213,22 +212,6 @@ def _add(services: Services, owner: str, submission: Submission, complete: Compl
         if notices := [NewEvent(notice, record.created_at) for notice in new.notices]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
-
-
-class BaseColumns(TypedDict):
-    """What the record of a job says about its base model."""
-
-    base_job_id: str | None
-    model_revision: str | None
-
-
-def base_columns(services: Services, start: Start) -> BaseColumns:
-    """The job whose files a job starts from, if any, and the commit of its base model."""
-    tuned, model = start.tuned, start.model
-    return {
-        "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
-        "model_revision": tuned.base_revision if tuned else model.revision,
-    }
 
 
 def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
