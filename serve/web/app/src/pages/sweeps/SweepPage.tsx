@@ -70,7 +70,7 @@ function Best({ sweep }: { sweep: Sweep }) {
   const { best } = sweep;
   if (!best) return null;
   return (
-    <section className="panel" aria-label="Best trial">
+    <section className="panel best-trial" aria-label="Best trial">
       <header className="panel-head">
         <h2>
           Best: {best.job_id ? <Link to={`/jobs/${best.job_id}`}>trial {best.number}</Link> : `trial ${String(best.number)}`} with{" "}
