@@ -1,12 +1,20 @@
 """Suggestions for sweeps, computed in a thread beside the tick."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cluster.search.suggest import next_values
+from ftlab.errors import InternalServerError
 from ftlab.schemas.sweeps import SweepConfig, Value
 from tracking.store.sweeps import SweepRecord, TrialRecord
+
+logger = logging.getLogger(__name__)
+
+
+class SearchError(InternalServerError):
+    """The computation of a suggestion failed."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Suggestions:
         """The values of the trial after `trials`; `None` while they are being computed.
 
         A result for other trials than these is thrown away: what is stored is always the answer to what is stored.
+        Raise `SearchError` when the computation failed.
         """
         asked = self._asked.get(sweep.id)
         if asked is None or asked.trials != trials:
@@ -34,6 +43,9 @@ class Suggestions:
         if not asked.future.done():
             return None
         del self._asked[sweep.id]
+        if (error := asked.future.exception()) is not None:
+            logger.error("Sweep %s: no suggestion", sweep.id, exc_info=error)
+            raise SearchError(f"The next trial could not be chosen ({type(error).__name__}); see the service's log.")
         return asked.future.result()
 
     def forget_except(self, sweep_ids: set[str]) -> None:

@@ -3,14 +3,14 @@
 import logging
 
 from cluster.coordinator.sweep_results import PAUSABLE, SweepView, last_failures, record_results
-from cluster.coordinator.sweep_suggestions import Suggestions
+from cluster.coordinator.sweep_suggestions import SearchError, Suggestions
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.interfaces import new_job_of
 from cluster.runs.run_limits import spent_by, trials_run_time_s
 from cluster.search.halving import promotable
 from cluster.search.values import best_trial
-from ftlab.errors import InvalidRequestError, NotFoundError, RateLimitError
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError, RateLimitError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config
@@ -18,7 +18,7 @@ from ftlab.schemas.sweeps import SuccessiveHalving, SweepStatus, TrialState, Val
 from ftlab.status import JobStatus
 from tracking.job_requests import cancel_job, pause_job
 from tracking.quota_checks import check_submit
-from tracking.store import StaleJobError, Transaction
+from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import EventRecord, JobRecord
 from tracking.store.sweeps import SweepRecord, TrialRecord
@@ -43,9 +43,10 @@ class Sweeps:
         for sweep in sweeps:
             try:
                 self._advance(tick, sweep)
-            except StaleJobError as error:
+            except (ConflictError, NotFoundError) as error:  # a job has changed meanwhile: the next tick looks again
                 logger.info("%s", error)
-            except InvalidRequestError as error:  # this version cannot read what another one accepted
+            except (InvalidRequestError, SearchError) as error:
+                # This version cannot read what another one accepted, or cannot search. The queue must go on.
                 _end(tick, sweep, SweepStatus.FAILED, error.message)
 
     def _advance(self, tick: Tick, sweep: SweepRecord) -> None:

@@ -1,10 +1,12 @@
 """Sweeps in the coordinator's tick: trials are jobs, and a restart at any moment changes nothing."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from cluster.coordinator import sweep_suggestions
 from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
@@ -13,7 +15,7 @@ from ftlab.schemas.sweeps import SweepConfig, SweepStatus, TrialState
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START, World, add_checkpoint, make_dataset
 from tracking.store.ids import new_id
-from tracking.store.records import MetricRecord
+from tracking.store.records import MetricRecord, MlflowCursor
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
 JOB: dict[str, Any] = {
@@ -298,14 +300,44 @@ def test_a_deleted_dataset_ends_the_sweep(sweeping: World):
     assert "No more trials can be made" in sweep(sweeping, sweep_id).message
 
 
+def test_a_suggestion_is_computed_beside_the_tick(world: World):
+    with world.store.begin() as tx:
+        tx.datasets.add(make_dataset())
+    sweep_id = start(world)
+    deadline = time.monotonic() + 60
+    while not trials(world, sweep_id):
+        assert time.monotonic() < deadline, "no suggestion came from the thread"
+        world.tick()
+        time.sleep(0.01)
+    assert [trial.number for trial in trials(world, sweep_id)] == [0]
+
+
+def test_a_search_that_breaks_ends_its_sweep_and_not_the_queue(sweeping: World, monkeypatch: pytest.MonkeyPatch):
+    def break_down(*_: object) -> None:
+        raise RuntimeError("no numbers left")
+
+    monkeypatch.setattr(sweep_suggestions, "next_values", break_down)
+    other = sweeping.submit(resources={"cpus_per_worker": 1})
+    sweep_id = start(sweeping)
+    sweeping.tick()
+    assert sweep(sweeping, sweep_id).status is SweepStatus.FAILED
+    assert "could not be chosen (RuntimeError)" in sweep(sweeping, sweep_id).message
+    assert sweeping.status(other) is JobStatus.PENDING
+
+
 def test_a_deleted_job_leaves_its_result(sweeping: World):
     sweep_id = start(sweeping, max_parallel=1)
     sweeping.tick()
     [first] = trials(sweeping, sweep_id)
     ends(sweeping, job_of(first), value=1.5)
+    sweeping.tick(after_s=10)
     with sweeping.store.begin() as tx:
-        tx.jobs.set_mlflow(job_of(first), cursor=None)
-    assert trials(sweeping, sweep_id)[0].value == 1.5
+        tx.jobs.set_mlflow(job_of(first), cursor=MlflowCursor(seq=tx.jobs.get(job_of(first)).last_seq))
+        tx.deletions.delete_job(job_of(first), now=sweeping.now)
+    sweeping.tick(after_s=1)
+    kept = trials(sweeping, sweep_id)[0]
+    assert (kept.state, kept.value) == (TrialState.COMPLETED, 1.5)
+    assert sweep(sweeping, sweep_id).status is SweepStatus.RUNNING
 
 
 # Successive halving.
@@ -343,6 +375,9 @@ def test_halving_pauses_the_others_and_promotes_the_best(sweeping: World):
     assert (best.state, best.rung, best.rung_values) == (TrialState.RUNNING, 1, (1.0,))
     assert sweeping.status(job_of(best)) is JobStatus.PENDING
     assert sweeping.attempt(job_of(best)).resumed_from_step == 10  # from the checkpoint of its pause
+    promoted = sweeping.job(job_of(best)).training_config
+    assert promoted is not None
+    assert promoted.training.max_steps == 90  # the schedule of all steps: as if it had never stopped
     assert sweeping.told(job_of(best))[-3:] == ["paused", "queued", "pending"]
     # The last one that is left goes to the end, although one of one is less than one of three.
     reach(sweeping, best, 30, 0.9)
