@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.data.requests import DataRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, Spot, WorkerShape
 from train.plan import RunPlan, StopKind
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -128,3 +131,15 @@ class FakeEventHub:
     async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         await asyncio.sleep(0)
         return len(self.published), self.published[after:]
+
+
+class AtOnce(Executor):
+    """An executor that has the result when it returns."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: object, **kwargs: object) -> Future[Result]:
+        future: Future[Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

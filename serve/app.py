@@ -47,6 +47,7 @@ from serve.openai import model_routes as openai_models
 from serve.openai import permission_routes as openai_permissions
 from serve.openai import webhook_routes as openai_webhooks
 from serve.streams import descriptions, server_sent_events, websocket
+from serve.sweeps import routes as sweeps
 from serve.telemetry import routes as telemetry
 from serve.web import pages
 
@@ -77,6 +78,7 @@ STRICT_ROUTERS = (
     disk.router,
     jobs.router,
     series.router,
+    sweeps.router,
     telemetry.router,
     comparison.router,
     templates.router,

@@ -22,6 +22,7 @@ from ftlab.mcp import server as agents
 from ftlab.schemas import EventKind, SftMethod, streams
 from ftlab.schemas.job_file import parse_any_config, read_yaml, read_yaml_documents
 from ftlab.schemas.methods import METHODS, TrainingMethod
+from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
 from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
 from ftlab.status import FailureCause, JobStatus, ReasonCode
@@ -342,6 +343,8 @@ def test_shell_blocks_name_only_what_exists(shell: Block) -> None:
 
 def _check_command(words: list[str]) -> None:
     """The command exists and has the options that it is given."""
+    if words[1:2] == ["sweep"] and words[2].endswith(".yaml"):
+        words = [*words[:2], "start", *words[2:]]
     name = next((" ".join(words[:count]) for count in (3, 2) if " ".join(words[:count]) in CLI), None)
     assert name, f"{' '.join(words)} names no command"
     given = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
@@ -356,9 +359,12 @@ def test_python_blocks_compile_and_import_public_names(source: Block) -> None:
 
 
 @pytest.mark.parametrize("document", blocks_of("yaml"), ids=str)
-def test_yaml_blocks_are_jobs(document: Block) -> None:
-    for job in read_yaml_documents(document.text, str(document)):
-        parse_any_config(job, str(document))
+def test_yaml_blocks_are_jobs_or_sweeps(document: Block) -> None:
+    for value in read_yaml_documents(document.text, str(document)):
+        if "parameters" in value:
+            check_sweep(parse_sweep(value, str(document)))
+        else:
+            parse_any_config(value, str(document))
 
 
 @pytest.mark.parametrize("document", blocks_of("json"), ids=str)

@@ -16,6 +16,8 @@ from cluster.coordinator.ray_backend import Cluster
 from cluster.coordinator.spending import SpendingGate
 from cluster.coordinator.start_jobs import JobStarter, Standby
 from cluster.coordinator.stop_requests import StopRequests
+from cluster.coordinator.sweep_suggestions import Suggestions
+from cluster.coordinator.sweeps import Sweeps
 from cluster.coordinator.tick import Tick
 from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
@@ -56,6 +58,7 @@ class Coordinator:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         rules: Rules | None = None,
+        suggestions: Suggestions | None = None,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -83,6 +86,7 @@ class Coordinator:
         self._spending_gate = SpendingGate()
         self._job_starter = JobStarter(stops, self._data_gate, self._spending_gate, self._faulty_gpus)
         self._standby = Standby()
+        self._sweeps = Sweeps(suggestions)
 
     def tick(self) -> None:
         """Make the cluster match the database once. Raises `FencedError` when another coordinator has taken over.
@@ -92,9 +96,10 @@ class Coordinator:
            the owner, and warn owners whose budget is nearly used up.
         3. Check the live attempts: end the lost ones, and stop those that are requested or due to stop.
         4. Decide what follows for jobs whose attempt has ended: they are queued, stay stopped, or end.
-        5. End drivers without an attempt, release what ended attempts still hold, and set faulty GPUs aside.
-        6. Start jobs of the queue, and keep a standby run. While draining: note when no attempt is live any more.
-        7. Note that everything left by an earlier life of the cluster has been cleaned up.
+        5. Advance the sweeps: record what their trials have come to, and add, promote, hold and end trials.
+        6. End drivers without an attempt, release what ended attempts still hold, and set faulty GPUs aside.
+        7. Start jobs of the queue, and keep a standby run. While draining: note when no attempt is live any more.
+        8. Note that everything left by an earlier life of the cluster has been cleaned up.
         """
         tick = self._begin()
         self._faulty_gpus.note(tick)
@@ -102,6 +107,7 @@ class Coordinator:
         self._spending_gate.watch(tick)
         self._live_attempts.check(tick, self._data_gate.jobs_to_extend(tick))
         settle_jobs(tick)
+        self._sweeps.advance(tick)
         self._orphaned_drivers.end(tick)
         release_ended(tick)
         self._faulty_gpus.keep_out(tick)

@@ -1,7 +1,7 @@
 """The limits of a job, its time and its cost, and the time when its attempts must have ended."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from ftlab.status import StopKind
 from tracking.costs import KWH, cost_so_far, held_devices, rate_of, seconds_for
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
+from tracking.store.sweeps import TrialRecord
 
 SAVE_GRACE_S = 300.0
 """Seconds that a run gets to save and stop when the stop is not urgent: a step and a save may be long. A run that hangs
@@ -53,9 +54,22 @@ def max_cost(job: JobRecord) -> Decimal | None:
 
 def spent(tx: Transaction, settings: Settings, job: JobRecord, now: datetime) -> tuple[Decimal, Decimal]:
     """What the job has cost so far, and what it costs an hour now, in the service's currency."""
-    records = tx.costs.of_jobs([job.id]).get(job.id, [])
+    return spent_by(tx, settings, [job.id], now)
+
+
+def spent_by(tx: Transaction, settings: Settings, job_ids: Collection[str], now: datetime) -> tuple[Decimal, Decimal]:
+    """What jobs have cost together so far, and what they cost an hour now, in the service's currency."""
+    records = [record for found in tx.costs.of_jobs(job_ids).values() for record in found]
     amounts = [each.amount for each in records if each.amount is not None and each.currency == settings.currency]
-    return cost_so_far(settings, amounts, tx.attempts.without_cost_record([job.id]), now)
+    return cost_so_far(settings, amounts, tx.attempts.without_cost_record(job_ids), now)
+
+
+def trials_run_time_s(tx: Transaction, trials: Iterable[TrialRecord], now: datetime) -> float:
+    """Seconds that the jobs of a sweep's trials have run together, also those of jobs that were deleted."""
+    trials = list(trials)
+    ended = sum(trial.run_time_s or 0.0 for trial in trials if not trial.is_open)
+    still = [trial.job_id for trial in trials if trial.is_open and trial.job_id is not None]
+    return ended + sum(tx.attempts.run_times(still, now=now).values())
 
 
 def is_priced(settings: Settings, resources: Resources, fleet: Fleet | None) -> bool:

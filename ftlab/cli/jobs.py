@@ -27,6 +27,9 @@ def ls(
         list[str] | None, typer.Option("--status", "-s", help="Show only jobs with this status; may be repeated.")
     ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Show only jobs of this kind, such as evaluation.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", metavar="SWEEP", help="Show only the trials of this sweep.")
+    ] = None,
     limit: LimitOption = 20,
 ) -> None:
     """List jobs: active ones first, then the newest."""
@@ -35,7 +38,7 @@ def ls(
     from ftlab.schemas.base_config import DEFAULT_PRIORITY
     from ftlab.status import JobKind
 
-    jobs = _active_first(session, _statuses(status), _kind(kind), limit + 1)
+    jobs = _active_first(session, _statuses(status), _kind(kind), sweep, limit + 1)
     shown, has_more = jobs[:limit], len(jobs) > limit
     if session.output.as_json:
         session.output.json(shown)
@@ -46,6 +49,8 @@ def ls(
             if status
             else f"There is no job of the kind '{kind}'."
             if kind
+            else f"Sweep {sweep!r} has no jobs."
+            if sweep
             else "There are no jobs. Create one with 'ftlab submit CONFIG.yaml'."
         )
         return
@@ -169,7 +174,9 @@ def _kind(given: str | None) -> str | None:
     return given
 
 
-def _active_first(session: Session, statuses: list[str] | None, kind: str | None, limit: int) -> "list[Job]":
+def _active_first(
+    session: Session, statuses: list[str] | None, kind: str | None, sweep: str | None, limit: int
+) -> "list[Job]":
     """Up to `limit` jobs: running ones, then waiting ones, then ended ones; each group newest first."""
     from ftlab.status import JobStatus
 
@@ -180,7 +187,7 @@ def _active_first(session: Session, statuses: list[str] | None, kind: str | None
     for group in (holding, waiting, ended):
         wanted = [status for status in group if statuses is None or status in statuses]
         if wanted and len(found) < limit:
-            found += session.client.jobs.list(wanted, limit - len(found), kind=kind)
+            found += session.client.jobs.list(wanted, limit - len(found), kind=kind, sweep=sweep)
     return found
 
 

@@ -21,6 +21,7 @@ from ftlab.cli import analyze as _analyze, why as _why  # noqa: F401  isort: ski
 from ftlab.cli import compare as _compare  # noqa: F401  isort: skip
 from ftlab.cli import evaluate as _evaluate  # noqa: F401  isort: skip
 from ftlab.cli import export as _export  # noqa: F401  isort: skip
+from ftlab.cli import sweep as _sweep  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip

@@ -22,6 +22,7 @@ Kinds = EventKind | str | Collection[EventKind | str] | None
 
 JOBS_PATH = "/api/training/jobs"
 CHAINS_PATH = "/api/training/chains"
+SWEEPS_PATH = "/api/sweeps"
 COMPARE_PATH = "/api/training/compare"
 MAX_PAGE = 100
 """Most records the service puts into one page."""
@@ -147,6 +148,10 @@ def dataset_path(dataset_id: str) -> str:
 
 def template_path(name: str) -> str:
     return f"/api/templates/{segment(name)}"
+
+
+def sweep_path(sweep: str) -> str:
+    return f"{SWEEPS_PATH}/{segment(sweep)}"
 
 
 def checkpoint_path(job: str, name: str) -> str:

@@ -84,6 +84,8 @@ class Job(WireModel):
     """Sequence number of the job's newest event."""
     model_id: str | None = None
     """The tuned model, once completed."""
+    sweep_id: str | None = None
+    """The sweep whose trial it is."""
     mlflow_run_id: str | None = None
     mlflow_url: str | None = None
     """The page of this run in MLflow; for a browser on the machine of the service."""

@@ -85,6 +85,12 @@ RULES: dict[str, Rule] = {
     "/api/training/events/stream": READ,
     "/ws/training": READ,
     "/ws/training/{job_id}": READ,
+    "/api/sweeps": TRAIN,
+    "/api/sweeps/preview": READ,
+    "/api/sweeps/{sweep_id}": TRAIN,
+    "/api/sweeps/{sweep_id}/pause": TRAIN,
+    "/api/sweeps/{sweep_id}/resume": TRAIN,
+    "/api/sweeps/{sweep_id}/cancel": TRAIN,
     "/api/templates": READ,
     "/api/templates/{name}": TRAIN,
     # Data and models.

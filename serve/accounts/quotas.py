@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ftlab.errors import InvalidRequestError, RateLimitError
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Quota
 from ftlab.schemas.requests import QuotaChange
 from ftlab.settings import Settings
@@ -18,6 +18,7 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.responses import reply
 from tracking.budgets import spent_in_month
+from tracking.quota_checks import exceeded, locked_limits
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import QuotaRecord
@@ -58,32 +59,17 @@ def change_quota(services: Services, owner: str, change: QuotaChange) -> Quota:
         return _to_quota(tx, services.settings, effective_quota(quota, services.settings))
 
 
-def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
-    """Raise `RateLimitError` (code `quota_exceeded`) when one more job would be too many, or the disk is used up."""
-    limits = _limits(tx, settings, owner)
-    most = limits.max_queued_jobs
-    if most is not None and tx.jobs.has_queued(owner, most):
-        raise _exceeded(f"You have {most} jobs in the queue, which is your limit", "max_queued_jobs")
-    if limits.max_disk_bytes is not None and tx.usage.disk_bytes(owner) >= limits.max_disk_bytes:
-        raise _exceeded(f"Your datasets and checkpoints use up your {limits.max_disk_bytes} bytes", "max_disk_bytes")
-
-
 def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int) -> None:
     """Raise `RateLimitError` (code `quota_exceeded`) when a dataset of this size would be too much."""
-    limits = _limits(tx, settings, owner)
+    limits = locked_limits(tx, settings, owner)
     # Open uploads count too, or else several at once could exceed the quota.
     num_bytes += tx.uploads.open_bytes(owner)
     most = limits.max_upload_bytes
     if most is not None and tx.usage.upload_bytes(owner) + num_bytes > most:
-        raise _exceeded(f"With this file, your datasets would exceed {most} bytes", "max_upload_bytes")
+        raise exceeded(f"With this file, your datasets would exceed {most} bytes", "max_upload_bytes")
     most = limits.max_disk_bytes
     if most is not None and tx.usage.disk_bytes(owner) + num_bytes > most:
-        raise _exceeded(f"With this file, your datasets and checkpoints would exceed {most} bytes", "max_disk_bytes")
-
-
-def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:
-    """The owner's limits, locked until the transaction ends, so that two requests cannot both use the last place."""
-    return effective_quota(tx.quotas.lock(owner), settings)
+        raise exceeded(f"With this file, your datasets and checkpoints would exceed {most} bytes", "max_disk_bytes")
 
 
 def _to_quota(tx: Transaction, settings: Settings, limits: QuotaRecord) -> Quota:
@@ -94,7 +80,3 @@ def _to_quota(tx: Transaction, settings: Settings, limits: QuotaRecord) -> Quota
         monthly_cost=spent_in_month(tx, settings, limits.owner, datetime.now(UTC)),
         currency=settings.currency if settings.prices else None,
     )
-
-
-def _exceeded(what: str, limit: str) -> RateLimitError:
-    return RateLimitError(f"{what} ({limit}).", "quota_exceeded", limit)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from ftlab.errors import RateLimitError, ServiceUnavailableError
 from ftlab.schemas import EngineConfig
 from ftlab.status import JobStatus
-from serve.accounts import quotas
 from serve.context import Services
 from serve.engines.targets import Target
 from serve.jobs.queue import is_scheduling, waits_for
 from serve.jobs.submit import hold_base
+from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.engines import EngineRecord
 from tracking.store.ids import new_id
@@ -103,7 +103,7 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
             "quota_exceeded",
             "model",
         )
-    quotas.check_submit(tx, settings, owner)
+    check_submit(tx, settings, owner)
     if target.base_job_id is not None:
         hold_base(tx, target.base_job_id)
     config = EngineConfig(

@@ -3,6 +3,7 @@
 A route of the class `JsonRoute` declares its body as a parameter of the type `JsonBody[Model]`.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -111,6 +112,11 @@ def validate(model: type[Model], document: str | bytes) -> Model:
 def canonical(raw: bytes) -> bytes:
     """One spelling for all spellings of a JSON document."""
     return json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(raw: bytes) -> str:
+    """The SHA-256 of a JSON document, equal for all of its spellings."""
+    return hashlib.sha256(canonical(raw)).hexdigest()
 
 
 def _parse(raw: bytes) -> Any:

@@ -7,18 +7,11 @@ from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.config import MAX_DATASETS
 from ftlab.status import JobStatus
-from serve.accounts import quotas
 from serve.context import Services
-from serve.jobs.changes import (
-    Changed,
-    change_job,
-    notice,
-    refused,
-    require_training,
-    require_unfinished,
-    training_config_of,
-)
+from serve.jobs.changes import Changed, change_job, require_training, training_config_of
 from serve.jobs.submit import check_kinds, find_dataset, hold_base
+from tracking.job_requests import notice, refused, require_unfinished
+from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord
 
@@ -39,7 +32,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         record = tx.jobs.lock(record.ref)
         ids = _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
-            quotas.check_submit(tx, services.settings, owner)
+            check_submit(tx, services.settings, owner)
             for base in tx.jobs.bases_of(record.id):
                 hold_base(tx, base)
         files = tx.job_files.append(record, ids, now=now)

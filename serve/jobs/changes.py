@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
 from ftlab.model_ref import ModelRef
-from ftlab.schemas import BaseJobConfig, Job, JobConfig, NoticePayload
-from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
+from ftlab.schemas import BaseJobConfig, Job, JobConfig
+from ftlab.status import JobKind, JobStatus
 from serve.context import Services
 from serve.jobs.job_view import describe
+from tracking.job_requests import cancel_job, notice, pause_job, refused
 from tracking.store import StaleJobError, Transaction
-from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
+from tracking.store.records import EventRecord, JobRecord, UnreadableConfig
 
 MAX_RACES = 5
 """Tries of a change whose job changes at the same time."""
@@ -29,7 +30,7 @@ class Changed:
 
 def cancel(services: Services, owner: str, job: str) -> Changed:
     """Stop the job, in one transaction when nothing of it runs; raise `ConflictError` when it has ended."""
-    return change_job(services, owner, job, _cancel)
+    return change_job(services, owner, job, cancel_job)
 
 
 def pause(services: Services, owner: str, job: str) -> Changed:
@@ -38,7 +39,7 @@ def pause(services: Services, owner: str, job: str) -> Changed:
     Pausing a job that is already pausing makes it the user's pause, whatever the reason was. Raise `ConflictError` when
     the job is paused, is being cancelled, or has ended.
     """
-    return change_job(services, owner, job, _pause)
+    return change_job(services, owner, job, pause_job)
 
 
 def set_priority(services: Services, owner: str, job: str, priority: int) -> Changed:
@@ -141,50 +142,6 @@ def _change_once(services: Services, owner: str, job: str, change: Change) -> Ch
         return Changed(describe(services.settings, tx, tx.jobs.get(record.id)), events)
 
 
-def _cancel(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
-    require_unfinished(record)
-    events = []
-    if record.status is not S.CANCELLING:
-        events.append(tx.jobs.move(record.ref, S.CANCELLING, now=now))
-    if record.status in (S.QUEUED, S.PAUSED):
-        events.append(tx.jobs.move(record.ref, S.CANCELLED, now=now, reason=ReasonCode.USER_CANCELLED))
-    return events
-
-
-def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
-    require_unfinished(record)
-    match record.status:
-        case S.CANCELLING:
-            raise refused(record, "job_cancelling", "it cannot be paused any more")
-        case S.PAUSED:
-            raise refused(record, "job_paused", "it does not hold any devices")
-        case S.QUEUED:
-            message = (
-                None
-                if record.attempt
-                else "The job was paused before it started; resume it to put it back into the queue."
-            )
-            return [tx.jobs.move(record.ref, S.PAUSED, now=now, message=message)]
-        case S.PAUSING if record.stop_kind is StopKind.PAUSE:
-            return []
-        case S.PAUSING:
-            tx.jobs.set_stop_kind(record.ref, StopKind.PAUSE)
-            message = "The job stays paused once its checkpoint is saved."
-            return notice(tx, record, now, "pause_requested", message)
-    return [tx.jobs.move(record.ref, S.PAUSING, now=now, stop_kind=StopKind.PAUSE)]
-
-
-def notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
-    """Write a notice into the job's event log."""
-    return tx.events.append(record.ref, [NewEvent(NoticePayload(code=code, message=message), now)])
-
-
-def require_unfinished(record: JobRecord) -> None:
-    """Raise `ConflictError` (code `job_ended`) for a job that has ended."""
-    if record.status.is_terminal:
-        raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
-
-
 def training_config_of(record: JobRecord, what: str) -> JobConfig:
     """The config of a training job.
 
@@ -203,8 +160,3 @@ def require_training(record: JobRecord, what: str) -> None:
     if record.kind is not JobKind.TRAINING:
         message = f"Job {record.id!r} is of the kind '{record.kind}', and only a training job {what}."
         raise ConflictError(message, "not_a_training_job")
-
-
-def refused(record: JobRecord, code: str, why: str) -> ConflictError:
-    """The error for a request that does not fit the job's status."""
-    return ConflictError(f"Job {record.id!r} is {record.status}: {why}.", code)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from cluster.runs.run_limits import is_priced
 from ftlab.errors import InvalidRequestError
@@ -10,7 +11,7 @@ from ftlab.schemas.events import MODEL_EXPECTED
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
 from serve.jobs.parents import Expected
-from serve.models.base_model import Checked, Tuned, find_tuned
+from serve.models.base_model import Checked, Tuned, find_tuned, job_of_folder
 from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.folder import facts_of
 from train.model.preflight import ModelUse, check_devices, check_use
@@ -105,6 +106,24 @@ def facts_of_tuned(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
     if (tuned.folder / ADAPTER_CONFIG).is_file():
         return base_facts(tuned.folder, tuned.local_base, models_folder)
     return facts_of(tuned.folder)
+
+
+class BaseColumns(TypedDict):
+    """What the record of a job says about its base model."""
+
+    base_job_id: str | None
+    model_revision: str | None
+
+
+def base_columns(services: Services, start: Start) -> BaseColumns:
+    """The job whose files a job starts from, if any, and the commit of its base model."""
+    tuned, model = start.tuned, start.model
+    if start.expected is not None:
+        return {"base_job_id": start.expected.parent.id, "model_revision": None}
+    return {
+        "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
+        "model_revision": tuned.base_revision if tuned else model.revision,
+    }
 
 
 def check_max_cost(services: Services, config: BaseJobConfig) -> None:

@@ -21,15 +21,16 @@ from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.settings import Settings
 from ftlab.status import REOPENED, JobKind, JobStatus
-from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import validate
-from serve.jobs.changes import Changed, change_job, refused, training_config_of
+from serve.jobs.changes import Changed, change_job, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.parents import Parents, find_parents
-from serve.jobs.preflight import Start, preflight
-from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
+from serve.jobs.preflight import Start, base_columns, preflight
+from serve.jobs.submit import check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
+from tracking.job_requests import refused
+from tracking.quota_checks import check_submit
 from tracking.store import StaleJobError, Transaction
 from tracking.store.checkpoints import pinned_after
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent
@@ -118,7 +119,7 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
             tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
             _require_no_newer_pin(tx, record, name)
         if record.status is not JobStatus.PAUSED:
-            quotas.check_submit(tx, services.settings, owner)
+            check_submit(tx, services.settings, owner)
         if new is not None and new.changes:
             events = _adjust(tx, services, owner, record, new, now)
         else:

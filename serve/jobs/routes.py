@@ -59,9 +59,12 @@ async def list_jobs(
     search: Annotated[
         str | None, Query(min_length=1, max_length=200, description="Part of the name, or beginning of the id.")
     ] = None,
+    sweep: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only trials of this sweep: its id or name.")
+    ] = None,
 ) -> Response:
     statuses, kinds = set(status) if status else None, set(kind) if kind else None
-    return reply(await caller.call(submit.list_jobs, statuses, after, limit, search, kinds))
+    return reply(await caller.call(submit.list_jobs, statuses, after, limit, search, kinds, sweep))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")

@@ -1,10 +1,8 @@
 """Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypedDict
 
 from cluster.runs.chained_model import why_waiting
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
@@ -14,14 +12,14 @@ from ftlab.schemas.base_config import Resources
 from ftlab.schemas.events import AUTO_RESOLVED
 from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.status import JobKind, JobStatus, ReasonCode
-from serve.accounts import quotas
 from serve.context import Services
-from serve.http.json_body import canonical
+from serve.http.json_body import digest
 from serve.http.responses import to_page
 from serve.jobs.job_view import describe, describe_all
 from serve.jobs.parents import NO_PARENTS, Parents
-from serve.jobs.preflight import Start, preflight
-from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, short_name
+from serve.jobs.preflight import base_columns, preflight
+from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
+from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
@@ -49,7 +47,7 @@ class Submission:
 
     @property
     def body_sha256(self) -> str:
-        return hashlib.sha256(canonical(self.body)).hexdigest()
+        return digest(self.body)
 
 
 @dataclass(frozen=True)
@@ -150,10 +148,22 @@ def list_jobs(
     limit: int,
     search: str | None = None,
     kinds: Collection[JobKind] | None = None,
+    sweep: str | None = None,
 ) -> Page[Job]:
-    """One page, newest first. `after` is the last id of the page before, `search` a part of the name."""
+    """One page, newest first. `after` is the last id of the page before, `search` a part of the name.
+
+    `sweep` limits it to the trials of a sweep; raise `NotFoundError` where there is none.
+    """
     with services.store.read() as tx:
-        records = tx.jobs.list(owner=owner, statuses=statuses, kinds=kinds, search=search, after=after, limit=limit + 1)
+        records = tx.jobs.list(
+            owner=owner,
+            statuses=statuses,
+            kinds=kinds,
+            search=search,
+            sweep_id=tx.sweeps.resolve(sweep, owner=owner).id if sweep is not None else None,
+            after=after,
+            limit=limit + 1,
+        )
         return to_page(describe_all(services.settings, tx, records), limit)
 
 
@@ -206,7 +216,7 @@ def _add(tx: Transaction, services: Services, owner: str, submission: Submission
     parents = submission.parents.ids
     for base in sorted({*new.source_job_ids, *filter(None, [new.base_job_id]), *parents}):
         hold_base(tx, base)
-    quotas.check_submit(tx, services.settings, owner)
+    check_submit(tx, services.settings, owner)
     record = tx.jobs.add(
         submission.job_id or new_id("job"),
         owner=owner,
@@ -237,24 +247,6 @@ def _note_waiting(tx: Transaction, job_id: str) -> str | None:
     sentence = why_waiting(tx.chains.open_parents([job_id])[job_id])
     tx.jobs.set_waiting({job_id: sentence})
     return sentence
-
-
-class BaseColumns(TypedDict):
-    """What the record of a job says about its base model."""
-
-    base_job_id: str | None
-    model_revision: str | None
-
-
-def base_columns(services: Services, start: Start) -> BaseColumns:
-    """The job whose files a job starts from, if any, and the commit of its base model."""
-    tuned, model = start.tuned, start.model
-    if start.expected is not None:
-        return {"base_job_id": start.expected.parent.id, "model_revision": None}
-    return {
-        "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
-        "model_revision": tuned.base_revision if tuned else model.revision,
-    }
 
 
 def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:

@@ -33,6 +33,7 @@ from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed
 from tests.browser.scene_devices import GPUS_OF_WORKER, NODE_ID, PLACEMENT, add_history, add_load, machines
+from tests.browser.scene_sweeps import add_sweep
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
@@ -279,6 +280,7 @@ def furnish(scene: Scene) -> PlayedRun:
     scene.submit("urgent-fix", train, priority=80)
     with scene.store.begin() as tx:
         add_history(tx, datetime.now(UTC) - timedelta(minutes=10), 600)
+    add_sweep(scene.api, scene.store, train, done)
     running = scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
     scene.notify()
     return running

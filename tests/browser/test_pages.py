@@ -16,6 +16,8 @@ PAGES = {
     "no jobs": ("/?q=nothing", "No job matches"),
     "queue": ("/queue", "sweep-rank-2"),
     "nodes": ("/nodes", "throttled: power"),
+    "sweeps": ("/sweeps", "support-rates"),
+    "sweep": ("/sweeps/support-rates", "Values and results"),
     "compare": ("/compare", "Choose the jobs"),
     "compare curves": ("/compare?jobs={support-v1},{support-v2}", "Loss (evaluation)"),
     "compare results": ("/compare?jobs={support-v1},{support-v2}&tab=results", "Best evaluation"),

@@ -316,3 +316,21 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, 
             assert {"README.md", "receipt.json"} <= set(archive.namelist())
             card = archive.read("README.md").decode()
     assert f"| {client.datasets.get(finished.dataset_ids[0]).name} | 40 |" in card
+
+
+def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: Dataset) -> None:
+    job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
+    parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
+    sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 3})
+    ended = client.sweeps.wait(sweep.id, timeout_s=120)
+
+    assert ended.status == "completed", ended.message
+    assert [trial.state for trial in ended.trials] == ["completed"] * 3
+    assert ended.best is not None
+    assert ended.best.value == min(trial.value for trial in ended.trials if trial.value is not None)
+    best = client.jobs.get(str(ended.best.job_id))
+    assert (best.sweep_id, best.eval_loss) == (sweep.id, ended.best.value)
+    assert best.config["training"]["learning_rate"] == ended.best.parameters["training.learning_rate"]
+    assert {each.id for each in client.jobs.list(sweep="rates")} == {trial.job_id for trial in ended.trials}
+    assert ended.cost is not None
+    assert ended.cost > 0

@@ -54,6 +54,7 @@ class JobReads:
         statuses: Collection[JobStatus] | None = None,
         kinds: Collection[JobKind] | None = None,
         search: str | None = None,
+        sweep_id: str | None = None,
         after: str | None = None,
         limit: int = 20,
         conditions: Sequence[ColumnElement[bool]] = (),
@@ -62,6 +63,7 @@ class JobReads:
         """One page, newest first. `after` is the id of the last job of the page before.
 
         `statuses` and `kinds` name those of the jobs that are wanted; `None` stands for all of them.
+        `sweep_id` limits them to the trials of a sweep,
         `search` is a part of the name, in upper or lower case, or the beginning of the id; `conditions` are others that
         the jobs meet. Without both, the time does not depend on the number of jobs. Filtering by status needs an owner.
         """
@@ -78,6 +80,8 @@ class JobReads:
         )
         if kinds is not None:
             page = page.where(jobs.c.kind.in_(sorted(set(kinds))))
+        if sweep_id is not None:
+            page = page.where(jobs.c.sweep_id == sweep_id)
         if search is not None:
             page = page.where(
                 or_(jobs.c.name.icontains(search, autoescape=True), jobs.c.id.startswith(search, autoescape=True))
@@ -127,6 +131,11 @@ class JobReads:
         reading = select(job_sources.c.job_id).where(job_sources.c.source_job_id == job_id)
         found = select(*COLUMNS).where(jobs.c.id.in_(reading), jobs.c.kind == kind)
         return self._records(found.order_by(jobs.c.queue_seq.desc()))
+
+    def of_sweep(self, sweep_id: str) -> dict[str, JobRecord]:
+        """The jobs of a sweep's trials by id; those that were deleted are left out."""
+        mine = select(*COLUMNS).where(jobs.c.sweep_id == sweep_id).order_by(jobs.c.queue_seq)
+        return {record.id: record for record in self._records(mine)}
 
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""

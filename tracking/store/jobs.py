@@ -65,13 +65,14 @@ class JobRepository(JobQueue):
         base_job_id: str | None = None,
         source_job_ids: Collection[str] = (),
         auto: dict[str, Any] | None = None,
+        sweep_id: str | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
         job whose files it starts from, and `source_job_ids` are those whose files an evaluation reads; the caller holds
-        them with `hold`. `auto` is as in `JobRecord`. Raises
-        `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
+        them with `hold`. `auto` and `sweep_id` are as in `JobRecord`. Raises `DuplicateError` for an
+        idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
         """
         submitted, resolved = as_submitted(config, auto or {}), config.resolved()
         values = {
@@ -84,6 +85,7 @@ class JobRepository(JobQueue):
             "dataset_id": next(iter(config.datasets), ""),
             "eval_dataset_id": config.eval_dataset if isinstance(config, JobConfig) else None,
             "priority": config.priority,
+            "sweep_id": sweep_id,
             "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
@@ -382,7 +384,7 @@ NEW_JOB: dict[str, Any] = {
     (
         *("reason", "not_before", "waiting_for", "data_findings", "stop_kind", "resume_from"),
         *("total_steps", "epoch", "loss", "eval_loss", "eta_s", "phase", "file", "file_progress"),
-        *("mlflow_run_id", "mlflow_experiment_id", "model_revision", "estimated_time_s", "model_id"),
+        *("mlflow_run_id", "mlflow_experiment_id", "model_revision", "estimated_time_s", "model_id", "sweep_id"),
         *("started_at", "paused_at", "finished_at"),
     )
 )

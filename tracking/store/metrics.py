@@ -51,6 +51,11 @@ class MetricRepository:
             for point in self._points(_thinned(job_id, name, num_points, max(max_points, 2)))
         ]
 
+    def values(self, job_id: str, name: str) -> dict[int, float]:
+        """All values of one series by step, lowest first."""
+        mine = select(metrics.c.step, metrics.c.value).where(metrics.c.job_id == job_id, metrics.c.name == name)
+        return {row.step: row.value for row in self._connection.execute(mine.order_by(metrics.c.step))}
+
     def names(self, job_id: str) -> list[str]:
         """The names of the job's series."""
         names = select(metrics.c.name).where(metrics.c.job_id == job_id).distinct()

@@ -114,6 +114,8 @@ class JobRecord:
     adjustments: tuple[Adjustment, ...] = ()
     """Changes of its config since the submission, oldest first."""
     kind: JobKind = JobKind.TRAINING
+    sweep_id: str | None = None
+    """The sweep whose trial it is."""
 
     @property
     def training_config(self) -> JobConfig | None:

@@ -111,6 +111,8 @@ jobs = Table(
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("kind", EnumText(JobKind), nullable=False, server_default=JobKind.TRAINING),
+    # The sweep whose trial it is. No foreign key: jobs outlive their sweep.
+    Column("sweep_id", String),
 )
 
 

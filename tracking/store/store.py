@@ -33,6 +33,7 @@ from tracking.store.models import ModelRepository
 from tracking.store.notifications import NotificationRepository
 from tracking.store.openai_jobs import OpenAiJobRepository
 from tracking.store.quotas import QuotaRepository
+from tracking.store.sweeps import SweepRepository
 from tracking.store.telemetry import TelemetryRepository
 from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
@@ -71,6 +72,7 @@ class Transaction:
         self.costs = CostRepository(connection)
         self.budget_warnings = BudgetWarningRepository(connection)
         self.device_faults = DeviceFaultRepository(connection)
+        self.sweeps = SweepRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
         self.users = UserRepository(connection)

@@ -17,6 +17,7 @@ from ftlab.client._async.evaluations import AsyncEvaluations
 from ftlab.client._async.exports import AsyncExports
 from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.notifications import AsyncNotifications
+from ftlab.client._async.sweeps import AsyncSweeps
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
@@ -60,6 +61,7 @@ class AsyncClient:
         self.models = AsyncModels(self._transport)
         self.evaluations = AsyncEvaluations(self._transport)
         self.exports = AsyncExports(self._transport)
+        self.sweeps = AsyncSweeps(self._transport)
         self.chat = AsyncChat(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)

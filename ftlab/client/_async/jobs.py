@@ -108,9 +108,12 @@ class AsyncJobs:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
         return await self._transport.read(Job, Request("GET", job_path(job)))
 
-    def list(self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None) -> AsyncIterator[Job]:
-        """Jobs of every kind or of one, newest first, fetched page by page; `limit` is the most jobs to yield."""
-        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status, "kind": kind}), limit)
+    def list(
+        self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None, sweep: str | None = None
+    ) -> AsyncIterator[Job]:
+        """Jobs of every kind or of one, or the trials of a sweep, newest first; `limit` is the most jobs to yield."""
+        params = {"status": status, "kind": kind, "sweep": sweep}
+        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, params), limit)
 
     async def wait(
         self,
@@ -315,9 +318,7 @@ class AsyncJobs:
         return await self._change(job, "resume", document, lambda found: found.status in RESUMED)
 
     async def append(self, job: str, datasets: str | Sequence[str]) -> Job:
-        """Add datasets, to be trained after those that the job has; a completed job is reopened.
-
-        Each is given by its id or unique name.
+        """Add datasets, by id or unique name, after those that the job has; a completed job is reopened.
 
         Raises `ConflictError` when the job accepts no more files, and `NotFoundError` for an unknown dataset.
         """
@@ -325,12 +326,11 @@ class AsyncJobs:
         # By id, so that a repeated request can be compared with what the job has.
         ids = [name if DATASET_ID.fullmatch(name) else await self._dataset_id(name) for name in names]
         before = await self.get(job)
-        end = before.num_files + len(ids)
         return await self._change(
             before.id,
             "batches",
             {"datasets": ids, "after": before.num_files},
-            lambda found: list(found.datasets[before.num_files : end]) == ids,
+            lambda found: list(found.datasets[before.num_files :][: len(ids)]) == ids,
         )
 
     async def set_priority(self, job: str, priority: int) -> Job:

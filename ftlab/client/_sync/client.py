@@ -18,6 +18,7 @@ from ftlab.client._sync.evaluations import Evaluations
 from ftlab.client._sync.exports import Exports
 from ftlab.client._sync.jobs import Jobs
 from ftlab.client._sync.notifications import Notifications
+from ftlab.client._sync.sweeps import Sweeps
 from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
@@ -61,6 +62,7 @@ class Client:
         self.models = Models(self._transport)
         self.evaluations = Evaluations(self._transport)
         self.exports = Exports(self._transport)
+        self.sweeps = Sweeps(self._transport)
         self.chat = Chat(self._transport)
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)

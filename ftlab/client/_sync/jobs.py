@@ -109,9 +109,12 @@ class Jobs:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
         return self._transport.read(Job, Request("GET", job_path(job)))
 
-    def list(self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None) -> Iterator[Job]:
-        """Jobs of every kind or of one, newest first, fetched page by page; `limit` is the most jobs to yield."""
-        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status, "kind": kind}), limit)
+    def list(
+        self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None, sweep: str | None = None
+    ) -> Iterator[Job]:
+        """Jobs of every kind or of one, or the trials of a sweep, newest first; `limit` is the most jobs to yield."""
+        params = {"status": status, "kind": kind, "sweep": sweep}
+        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, params), limit)
 
     def wait(
         self,
@@ -316,9 +319,7 @@ class Jobs:
         return self._change(job, "resume", document, lambda found: found.status in RESUMED)
 
     def append(self, job: str, datasets: str | Sequence[str]) -> Job:
-        """Add datasets, to be trained after those that the job has; a completed job is reopened.
-
-        Each is given by its id or unique name.
+        """Add datasets, by id or unique name, after those that the job has; a completed job is reopened.
 
         Raises `ConflictError` when the job accepts no more files, and `NotFoundError` for an unknown dataset.
         """
@@ -326,12 +327,11 @@ class Jobs:
         # By id, so that a repeated request can be compared with what the job has.
         ids = [name if DATASET_ID.fullmatch(name) else self._dataset_id(name) for name in names]
         before = self.get(job)
-        end = before.num_files + len(ids)
         return self._change(
             before.id,
             "batches",
             {"datasets": ids, "after": before.num_files},
-            lambda found: list(found.datasets[before.num_files : end]) == ids,
+            lambda found: list(found.datasets[before.num_files :][: len(ids)]) == ids,
         )
 
     def set_priority(self, job: str, priority: int) -> Job:

@@ -25,6 +25,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/training/jobs/{job_id}/move": {"to": "front"},
     "PATCH /api/training/jobs/{job_id}": {"priority": 5},
     "PATCH /api/training/jobs/{job_id}/checkpoints/{name}": {"is_pinned": True},
+    "POST /api/sweeps/preview": {"job": {"model": "org/m", "dataset": "ds-1"}, "parameters": {"lora.r": [4, 8]}},
     "POST /api/datasets/{dataset_id}/move": {"bucket": "lora-datasets"},
     "PATCH /api/users/{name}": {"is_disabled": True},
     "PUT /api/templates/{name}": {"text": "training: {}"},
@@ -76,6 +77,8 @@ def records_of_bob(client: TestClient, store: Store) -> dict[str, str]:
     job = client.post(
         "/api/training/jobs", json={"name": CANARY, "model": "org/m", "dataset": data["id"]}, headers=headers
     ).json()
+    sweep = {"name": CANARY, "job": {"model": "org/m", "dataset": data["id"]}, "parameters": {"lora.r": [4, 8]}}
+    sweep = client.post("/api/sweeps", json=sweep | {"objective": {"metric": "loss"}}, headers=headers).json()
     upload = client.post("/api/uploads", json={"filename": f"{CANARY}.jsonl", "size_bytes": 10}, headers=headers).json()
     assert client.put(f"/api/templates/{CANARY}", json={"text": "training: {}"}, headers=headers).status_code == 200
     assert client.put(f"/api/notifications/channels/{CANARY}", json=WEBHOOK, headers=headers).status_code == 200
@@ -94,6 +97,7 @@ def records_of_bob(client: TestClient, store: Store) -> dict[str, str]:
         "checkpoint": f"ft:m:bob::{job['id'][4:12]}:ckpt-step-2",
         "permission": "cp_1",
         "job_id": job["id"],
+        "sweep_id": sweep["id"],
         "dataset_id": data["id"],
         "upload_id": upload["id"],
         "model_id": "mdl-of-bob",

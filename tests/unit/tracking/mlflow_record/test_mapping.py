@@ -225,6 +225,8 @@ def test_tags_hold_the_newest_state(job: JobRecord) -> None:
     }
     assert event_tags(job, []) == {}
     assert run_tags(job)["mlflow.user"] == "local"
+    assert "ftlab.sweep" not in run_tags(job)
+    assert run_tags(replace(job, sweep_id="sweep-1"))["ftlab.sweep"] == "sweep-1"
 
 
 def test_a_tag_holds_the_changes_of_the_config(job: JobRecord) -> None:

@@ -759,6 +759,131 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sweeps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List sweeps, newest first */
+        get: operations["list_sweeps_api_sweeps_get"];
+        put?: never;
+        /**
+         * Submit a sweep
+         * @description Searches for settings of a job, whose trials are ordinary jobs. The reply is sent after the sweep is durable.
+         */
+        post: operations["create_sweep_api_sweeps_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweeps/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show what a sweep would do
+         * @description Checks the sweep as a submission does, and suggests the first trials. Nothing is stored or queued.
+         */
+        post: operations["preview_sweep_api_sweeps_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweeps/{sweep_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a sweep with its trials
+         * @description With the best trial, and the importance of the parameters once enough trials have completed.
+         */
+        get: operations["get_sweep_api_sweeps__sweep_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a sweep that has ended
+         * @description Its jobs stay, as ordinary jobs. `sweep_id` is the sweep's id or unique name.
+         */
+        delete: operations["delete_sweep_api_sweeps__sweep_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweeps/{sweep_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a sweep and its trials
+         * @description No new trial starts, and running ones save a checkpoint and release their devices.
+         */
+        post: operations["pause_sweep_api_sweeps__sweep_id__pause_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweeps/{sweep_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a paused sweep
+         * @description The trials that were paused with the sweep continue from their checkpoints.
+         */
+        post: operations["resume_sweep_api_sweeps__sweep_id__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweeps/{sweep_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a sweep and its trials
+         * @description Trials that have not ended are cancelled; checkpoints and the results so far are kept.
+         */
+        post: operations["cancel_sweep_api_sweeps__sweep_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/nodes": {
         parameters: {
             query?: never;
@@ -4998,6 +5123,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * GridSearch
+         * @description Every combination once, in order; the last parameter changes fastest. Ranges need a `step`.
+         */
+        GridSearch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "grid";
+        };
+        /**
          * GrpoMethod
          * @description Reinforcement learning with verifiable rewards (TRL `GRPOTrainer`), without dropout.
          */
@@ -5255,6 +5391,8 @@ export interface components {
             last_seq: number;
             /** Model Id */
             model_id?: string | null;
+            /** Sweep Id */
+            sweep_id?: string | null;
             /** Mlflow Run Id */
             mlflow_run_id?: string | null;
             /** Mlflow Url */
@@ -5764,6 +5902,8 @@ export interface components {
             last_seq: number;
             /** Model Id */
             model_id?: string | null;
+            /** Sweep Id */
+            sweep_id?: string | null;
             /** Mlflow Run Id */
             mlflow_run_id?: string | null;
             /** Mlflow Url */
@@ -6527,6 +6667,31 @@ export interface components {
              */
             tolerance: number;
         };
+        /**
+         * Objective
+         * @description What makes one trial better than another.
+         */
+        Objective: {
+            /**
+             * Metric
+             * @description A metric of the jobs, such as `eval_loss` or `loss`.
+             * @default eval_loss
+             */
+            metric: string;
+            /**
+             * Direction
+             * @default minimise
+             * @enum {string}
+             */
+            direction: "minimise" | "maximise";
+            /**
+             * Value
+             * @description Which value of the metric counts; that of step 0, before any training, never does. A job delivers the checkpoint with the best eval loss, unless `training.load_best_model_at_end` is off.
+             * @default best
+             * @enum {string}
+             */
+            value: "best" | "last";
+        };
         /** OpenAiCheckpoint */
         OpenAiCheckpoint: {
             /** Id */
@@ -7016,6 +7181,17 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** Page[SweepSummary] */
+        Page_SweepSummary_: {
+            /** Data */
+            data: components["schemas"]["SweepSummary"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /** Page[TunedModel] */
         Page_TunedModel_: {
             /** Data */
@@ -7049,6 +7225,38 @@ export interface components {
             num_rows: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Parameter
+         * @description The values that a setting may take: a list of them, or a range. In a file, a plain list is one of values.
+         */
+        Parameter: {
+            /**
+             * Values
+             * @description The values to choose from.
+             */
+            values?: (boolean | number | string)[] | null;
+            /**
+             * Min
+             * @description Lowest value of a range.
+             */
+            min?: number | null;
+            /**
+             * Max
+             * @description Highest value of a range.
+             */
+            max?: number | null;
+            /**
+             * Log
+             * @description Whether the range is searched on a logarithmic scale, as learning rates should be.
+             * @default false
+             */
+            log: boolean;
+            /**
+             * Step
+             * @description Distance between two values of a range. Default: 1 for whole numbers, else any value.
+             */
+            step?: number | null;
         };
         /**
          * Part
@@ -7365,6 +7573,17 @@ export interface components {
              * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
              */
             max_monthly_cost?: number | string | null;
+        };
+        /**
+         * RandomSearch
+         * @description Independent random values.
+         */
+        RandomSearch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "random";
         };
         /**
          * ReadUntil
@@ -8103,6 +8322,35 @@ export interface components {
             include_obfuscation?: false | null;
         };
         /**
+         * SuccessiveHalving
+         * @description Many short trials, of which the best continue: asynchronous successive halving (ASHA).
+         */
+        SuccessiveHalving: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "successive_halving";
+            /**
+             * Min Steps
+             * @description Optimizer steps of the first rung. Default: `training.max_steps` divided twice by `reduction_factor`.
+             */
+            min_steps?: number | null;
+            /**
+             * Reduction Factor
+             * @description Of this number of trials, one continues to the next rung, which has this number of times the steps.
+             * @default 3
+             */
+            reduction_factor: number;
+            /**
+             * Sampler
+             * @description How the values of new trials are chosen.
+             * @default random
+             * @enum {string}
+             */
+            sampler: "random" | "tpe";
+        };
+        /**
          * Suggestion
          * @description Changes that belong together: half the rows in a pass with twice the passes in a step, for example.
          */
@@ -8124,6 +8372,201 @@ export interface components {
          */
         SupervisedSettings: {
             hyperparameters?: components["schemas"]["Hyperparameters"] | null;
+        };
+        /**
+         * Sweep
+         * @description A sweep with its trials.
+         */
+        Sweep: {
+            /** Id */
+            id: string;
+            /** Owner */
+            owner: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["SweepStatus"];
+            /** Message */
+            message: string;
+            /** Method */
+            method: string;
+            objective: components["schemas"]["Objective"];
+            /** Max Trials */
+            max_trials: number;
+            /** Num Trials */
+            num_trials: number;
+            /** Num Open */
+            num_open: number;
+            best?: components["schemas"]["Trial"] | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Finished At */
+            finished_at?: string | null;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Auto */
+            auto?: {
+                [key: string]: components["schemas"]["AutoValue"];
+            };
+            /** Rungs */
+            rungs?: number[];
+            /** Trials */
+            trials: components["schemas"]["Trial"][];
+            /** Importance */
+            importance?: {
+                [key: string]: number;
+            } | null;
+            /** Importance Note */
+            importance_note?: string | null;
+            /** Run Time S */
+            run_time_s: number;
+            /** Cost */
+            cost?: string | null;
+            /** Currency */
+            currency?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * SweepConfig
+         * @description A sweep: the job to repeat, the settings to vary, and how to search.
+         */
+        SweepConfig: {
+            /**
+             * Name
+             * @description Display name. Default: the name of the job, or that of its model.
+             */
+            name?: string | null;
+            /**
+             * Job
+             * @description Config of a training job, the template of all trials. It may leave out what `parameters` sets.
+             */
+            job: {
+                [key: string]: unknown;
+            };
+            /**
+             * Parameters
+             * @description The values to search, by the dotted names of settings of the groups `training`, `lora` and `method`.
+             */
+            parameters: {
+                [key: string]: components["schemas"]["Parameter"];
+            };
+            /**
+             * Method
+             * @description How values are chosen: a mapping with `type`, or just the type.
+             * @default {
+             *       "type": "tpe",
+             *       "num_random": 10
+             *     }
+             */
+            method: components["schemas"]["RandomSearch"] | components["schemas"]["GridSearch"] | components["schemas"]["TpeSearch"] | components["schemas"]["SuccessiveHalving"];
+            /**
+             * @default {
+             *       "metric": "eval_loss",
+             *       "direction": "minimise",
+             *       "value": "best"
+             *     }
+             */
+            objective: components["schemas"]["Objective"];
+            /**
+             * Seed
+             * @description Seed of the search. Trials have the seed of their job, `training.seed`.
+             * @default 42
+             */
+            seed: number;
+            /**
+             * Max Trials
+             * @description Trials to make. Default: all combinations of a grid, else 20.
+             */
+            max_trials?: number | null;
+            /**
+             * Max Parallel
+             * @description Trials in the queue or running at once; the queue decides how many of them run.
+             * @default 2
+             */
+            max_parallel: number;
+            /**
+             * Max Time S
+             * @description Seconds that the trials may run, all together; then the sweep ends, and so do the trials that still run.
+             */
+            max_time_s?: number | null;
+            /**
+             * Max Cost
+             * @description What the trials may cost together, in the currency of the service; then the sweep ends as with `max_time_s`.
+             */
+            max_cost?: number | string | null;
+            /**
+             * Max Failures
+             * @description Failed trials in a row after which the sweep fails.
+             * @default 3
+             */
+            max_failures: number;
+        };
+        /**
+         * SweepPreview
+         * @description What a sweep would do; nothing is stored.
+         */
+        SweepPreview: {
+            /** Name */
+            name: string;
+            /** Max Trials */
+            max_trials: number;
+            /** Rungs */
+            rungs?: number[];
+            /** Trials */
+            trials: {
+                [key: string]: boolean | number | string;
+            }[];
+            /** Job */
+            job: {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * SweepStatus
+         * @description The state of a sweep.
+         * @enum {string}
+         */
+        SweepStatus: "running" | "paused" | "completed" | "cancelled" | "failed";
+        /**
+         * SweepSummary
+         * @description A sweep in a list.
+         */
+        SweepSummary: {
+            /** Id */
+            id: string;
+            /** Owner */
+            owner: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["SweepStatus"];
+            /** Message */
+            message: string;
+            /** Method */
+            method: string;
+            objective: components["schemas"]["Objective"];
+            /** Max Trials */
+            max_trials: number;
+            /** Num Trials */
+            num_trials: number;
+            /** Num Open */
+            num_open: number;
+            best?: components["schemas"]["Trial"] | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Finished At */
+            finished_at?: string | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Template
@@ -8382,6 +8825,23 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * TpeSearch
+         * @description Tree-structured Parzen estimator: values near those of the best trials so far.
+         */
+        TpeSearch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tpe";
+            /**
+             * Num Random
+             * @description Trials with random values before the estimator begins.
+             * @default 10
+             */
+            num_random: number;
+        };
+        /**
          * TrainingConfig
          * @description How to train (transformers `TrainingArguments`).
          */
@@ -8577,6 +9037,39 @@ export interface components {
             seed: number;
         };
         /**
+         * Trial
+         * @description One trial of a sweep.
+         */
+        Trial: {
+            /** Number */
+            number: number;
+            /** Job Id */
+            job_id?: string | null;
+            /** Parameters */
+            parameters: {
+                [key: string]: boolean | number | string;
+            };
+            state: components["schemas"]["TrialState"];
+            /** Value */
+            value?: number | null;
+            /** Rung Values */
+            rung_values?: number[];
+            reason?: components["schemas"]["ReasonCode"] | null;
+            /** Message */
+            message?: string | null;
+            /** Run Time S */
+            run_time_s?: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Finished At */
+            finished_at?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * TrialPayload
          * @description What a pass over the longest rows took (code `trial_pass`), on the worker that took the most.
          *
@@ -8609,6 +9102,12 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * TrialState
+         * @description The state of a trial in its sweep; the status of its job says more.
+         * @enum {string}
+         */
+        TrialState: "running" | "pruned" | "completed" | "failed" | "cancelled";
         /**
          * TunedModel
          * @description The model that a completed job delivers.
@@ -9058,6 +9557,7 @@ export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
 export type SchemaGraderRun = components['schemas']['GraderRun'];
 export type SchemaGradientNorm = components['schemas']['GradientNorm'];
+export type SchemaGridSearch = components['schemas']['GridSearch'];
 export type SchemaGrpoMethod = components['schemas']['GrpoMethod'];
 export type SchemaHealth = components['schemas']['Health'];
 export type SchemaHeldDevices = components['schemas']['HeldDevices'];
@@ -9113,6 +9613,7 @@ export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
 export type SchemaNumericAnswer = components['schemas']['NumericAnswer'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
+export type SchemaObjective = components['schemas']['Objective'];
 export type SchemaOpenAiCheckpoint = components['schemas']['OpenAiCheckpoint'];
 export type SchemaOpenAiDeleted = components['schemas']['OpenAiDeleted'];
 export type SchemaOpenAiEndpoint = components['schemas']['OpenAiEndpoint'];
@@ -9136,8 +9637,10 @@ export type SchemaOverlap = components['schemas']['Overlap'];
 export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
+export type SchemaPageSweepSummary = components['schemas']['Page_SweepSummary_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
 export type SchemaPairedTest = components['schemas']['PairedTest'];
+export type SchemaParameter = components['schemas']['Parameter'];
 export type SchemaPart = components['schemas']['Part'];
 export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
@@ -9150,6 +9653,7 @@ export type SchemaQueue = components['schemas']['Queue'];
 export type SchemaQueueEntry = components['schemas']['QueueEntry'];
 export type SchemaQuota = components['schemas']['Quota'];
 export type SchemaQuotaChange = components['schemas']['QuotaChange'];
+export type SchemaRandomSearch = components['schemas']['RandomSearch'];
 export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
@@ -9185,8 +9689,14 @@ export type SchemaSpikes = components['schemas']['Spikes'];
 export type SchemaSpread = components['schemas']['Spread'];
 export type SchemaStatusPayload = components['schemas']['StatusPayload'];
 export type SchemaStreamOptions = components['schemas']['StreamOptions'];
+export type SchemaSuccessiveHalving = components['schemas']['SuccessiveHalving'];
 export type SchemaSuggestion = components['schemas']['Suggestion'];
 export type SchemaSupervisedSettings = components['schemas']['SupervisedSettings'];
+export type SchemaSweep = components['schemas']['Sweep'];
+export type SchemaSweepConfig = components['schemas']['SweepConfig'];
+export type SchemaSweepPreview = components['schemas']['SweepPreview'];
+export type SchemaSweepStatus = components['schemas']['SweepStatus'];
+export type SchemaSweepSummary = components['schemas']['SweepSummary'];
 export type SchemaTemplate = components['schemas']['Template'];
 export type SchemaTemplateList = components['schemas']['TemplateList'];
 export type SchemaTemplateSummary = components['schemas']['TemplateSummary'];
@@ -9201,8 +9711,11 @@ export type SchemaTokenRow = components['schemas']['TokenRow'];
 export type SchemaTokenRowList = components['schemas']['TokenRowList'];
 export type SchemaToolCall = components['schemas']['ToolCall'];
 export type SchemaTopLogprob = components['schemas']['TopLogprob'];
+export type SchemaTpeSearch = components['schemas']['TpeSearch'];
 export type SchemaTrainingConfig = components['schemas']['TrainingConfig'];
+export type SchemaTrial = components['schemas']['Trial'];
 export type SchemaTrialPayload = components['schemas']['TrialPayload'];
+export type SchemaTrialState = components['schemas']['TrialState'];
 export type SchemaTunedModel = components['schemas']['TunedModel'];
 export type SchemaUnread = components['schemas']['Unread'];
 export type SchemaUpload = components['schemas']['Upload'];
@@ -10135,6 +10648,8 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
+                /** @description Only trials of this sweep: its id or name. */
+                sweep?: string | null;
                 /** @description Another owner, for admins. */
                 owner?: string | null;
             };
@@ -10884,6 +11399,289 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SeriesList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_sweeps_api_sweeps_get: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the previous page. */
+                after?: string | null;
+                limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SweepSummary_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_sweep_api_sweeps_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: {
+                /** @description A repeated submit with the same key returns the first job instead of creating another. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepConfig"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_sweep_api_sweeps_preview_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepConfig"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepPreview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_sweep_api_sweeps__sweep_id__get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The sweep's id, unique name or unique id prefix. */
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_sweep_api_sweeps__sweep_id__delete: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The sweep's id, unique name or unique id prefix. */
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    pause_sweep_api_sweeps__sweep_id__pause_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The sweep's id, unique name or unique id prefix. */
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    resume_sweep_api_sweeps__sweep_id__resume_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The sweep's id, unique name or unique id prefix. */
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_sweep_api_sweeps__sweep_id__cancel_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The sweep's id, unique name or unique id prefix. */
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sweep"];
                 };
             };
             /** @description Error */

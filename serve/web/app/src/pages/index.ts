@@ -13,6 +13,7 @@ import { routes as newJob } from "./new/routes";
 import { routes as nodes } from "./nodes/routes";
 import { routes as notifications } from "./notifications/routes";
 import { routes as queue } from "./queue/routes";
+import { routes as sweeps } from "./sweeps/routes";
 import { routes as templates } from "./templates/routes";
 
 export const PAGES: PageRoute[] = [
@@ -21,6 +22,7 @@ export const PAGES: PageRoute[] = [
   ...queue,
   ...nodes,
   ...compare,
+  ...sweeps,
   ...newJob,
   ...datasets,
   ...models,

@@ -3,6 +3,7 @@ const PATHS: Record<string, string> = {
   queue: "M8 6h12M8 12h12M8 18h12M4 6h.01M4 12h.01M4 18h.01",
   node: "M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01",
   compare: "M4 18c4-10 6 2 9-5s4-7 7-8M4 10c5 6 10 8 16 8",
+  sweep: "M5 4v16M12 4v16M19 4v16M5 8l7 8 7-9M5 15l7-5 7 6",
   new: "M12 5v14M5 12h14",
   data: "M4 6c0-1.7 3.6-3 8-3s8 1.3 8 3-3.6 3-8 3-8-1.3-8-3zM4 6v12c0 1.7 3.6 3 8 3s8-1.3 8-3V6M4 12c0 1.7 3.6 3 8 3s8-1.3 8-3",
   model: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5",

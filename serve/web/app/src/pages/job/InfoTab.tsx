@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import type { Schemas } from "../../api/client";
 import { attemptsQuery, infoQuery } from "../../api/jobParts";
 import { count, dateTime, duration, money } from "../../format/format";
+import { Link } from "../../router/Link";
 import { Icon } from "../../ui/Icon";
 import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
@@ -13,6 +14,7 @@ export default function InfoTab({ job }: TabProps) {
   const facts: [string, ReactNode][] = [
     ["Job", <code key="id">{job.id}</code>],
     ["Owner", job.owner],
+    ...(job.sweep_id ? [["Sweep", <Link key="sweep" to={`/sweeps/${job.sweep_id}`}>{job.sweep_id}</Link>] as [string, ReactNode]] : []),
     ["Submitted", dateTime(job.created_at)],
     ["Started", dateTime(job.started_at)],
     ["Ended", dateTime(job.finished_at)],

@@ -34,6 +34,7 @@ export function JobHead({ job }: { job: Job }) {
           <StatusPill job={job} />
           <p className="muted small">
             {modelOf(job)} · {methodOf(job)} · submitted {ago(job.created_at, now)}
+            {job.sweep_id && <> · <Link to={`/sweeps/${job.sweep_id}`}>trial of a sweep</Link></>}
           </p>
         </div>
         <Actions job={job} />

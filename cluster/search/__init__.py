@@ -1,0 +1,1 @@
+"""How a sweep searches: the next values, which trials continue, and what mattered. Pure functions of its trials."""

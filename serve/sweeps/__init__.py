@@ -1,0 +1,1 @@
+"""`/api/sweeps`: searches for the settings of a job. The coordinator runs them; this submits, shows and stops them."""

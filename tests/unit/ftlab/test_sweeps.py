@@ -1,0 +1,106 @@
+"""What a sweep may hold: every fault is one sentence that names the place."""
+
+from typing import Any
+
+import pytest
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.sweep_rules import check_sweep
+from ftlab.schemas.sweeps import SweepConfig
+
+JOB: dict[str, Any] = {
+    "model": "org/name",
+    "dataset": "ds-1",
+    "eval_split": 0.2,
+    "training": {"max_steps": 90, "eval_steps": 5},
+}
+HALVING = "successive_halving"
+RATE = {"training.learning_rate": {"min": 1e-5, "max": 1e-3, "log": True}}
+
+
+def sweep_of(**fields: Any) -> SweepConfig:
+    return SweepConfig.model_validate({"job": JOB, "parameters": RATE, **fields})
+
+
+def refusal(**fields: Any) -> str:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_sweep(SweepConfig(**{"job": JOB, "parameters": RATE, **fields}))
+    assert caught.value.code == "invalid_config"
+    assert caught.value.message.count(".\n") == 0
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"training.learning_rte": [1e-4]}, "Did you mean 'learning_rate'?"),
+        ({"learning_rate": [1e-4]}, "parameters.learning_rate cannot be varied"),
+        ({"model": ["org/a"]}, "parameters.model cannot be varied"),
+        ({"method.type": ["sft"]}, "except method.type"),
+        ({"lora.r": ["eight"]}, "lora.r must be"),
+        ({"lora.r": [8, 0]}, "parameters.lora.r: lora.r must be at least 1"),
+        ({"lora.r": [8, 8]}, "parameters.lora.r must not have a value twice"),
+        ({"lora.r": {"min": 1, "max": 8, "step": 1.5}}, "parameters.lora.r.step must be a whole number"),
+        ({"lora.r": {"min": 1}}, "parameters.lora.r needs 'values', or 'min' and 'max'"),
+        ({"lora.r": {"min": 8, "max": 2}}, "must have a 'min' below its 'max'"),
+        ({"lora.r": {"values": [1], "min": 2}}, "either 'values', or 'min' and 'max'"),
+        ({"training.learning_rate": {"min": 0, "max": 1, "log": True}}, "'min' above 0"),
+        ({"training.learning_rate": {"min": 1e-5, "max": 9}}, "training.learning_rate must be at most 1"),
+        ({"training.learning_rate": {"min": 1, "max": 2, "step": 5}}, "not larger than the range"),
+    ],
+)
+def test_a_faulty_parameter_is_named(parameters: dict[str, Any], words: str):
+    assert words in refusal(parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"method": {"type": "grid"}}, "needs 'values' or a 'step' with method 'grid'"),
+        ({"job": {"kind": "evaluation"}}, "must be of the kind 'training'"),
+        ({"job": {"model": "org/name"}}, "dataset is required"),
+        ({"job": {key: JOB[key] for key in ("model", "dataset")}}, "give it eval_dataset or eval_split"),
+        ({"job": JOB | {"register_as": "m"}}, "job.register_as would register"),
+        ({"job": JOB | {"after": ["sft"]}}, "job.after is not supported"),
+        (
+            {"method": HALVING, "job": JOB | {"training": {"eval_steps": 5}}},
+            "needs job.training.max_steps",
+        ),
+        ({"method": HALVING, "job": JOB | {"training": {"max_steps": 9}}}, "one job.training.eval_steps"),
+        ({"method": {"type": "successive_halving", "min_steps": 7}}, "must be a multiple of job.training.eval_steps"),
+        ({"method": {"type": "successive_halving", "min_steps": 90}}, "needs a first rung below"),
+        (
+            {"method": HALVING, "parameters": {"training.max_steps": [10, 20]}},
+            "cannot be varied with 'successive_halving'",
+        ),
+        (
+            {"method": "grid", "parameters": {"training.seed": {"min": 0, "max": 5000, "step": 1}}},
+            "5,001 combinations",
+        ),
+    ],
+)
+def test_a_faulty_sweep_is_refused(fields: dict[str, Any], words: str):
+    assert words in refusal(**fields)
+
+
+def test_the_rungs_are_multiples_of_the_first():
+    method = {"type": "successive_halving", "min_steps": 10, "reduction_factor": 3}
+    assert check_sweep(sweep_of(method=method)).rungs == (10, 30)
+    assert check_sweep(sweep_of(method="successive_halving")).rungs == (10, 30)  # 90 / 9
+
+
+def test_the_template_may_leave_out_what_is_varied():
+    job = {key: value for key, value in JOB.items() if key != "training"}
+    checked = check_sweep(sweep_of(job=job, parameters={"training.max_steps": [10, 20]}, objective={"metric": "loss"}))
+    assert checked.job.training.max_steps == 20  # the largest, which needs the most
+    assert checked.variants == (("training.max_steps", 10), ("training.max_steps", 20))
+    assert checked.whole == {"training.max_steps"}
+
+
+def test_shorthands_and_defaults():
+    sweep = sweep_of(method="random", parameters={"lora.r": [4, 8]})
+    assert sweep.parameters["lora.r"].values == [4, 8]
+    assert sweep.method.type == "random"
+    assert check_sweep(sweep).max_trials == 20
+    assert sweep.trial_document({"lora.r": 4})["lora"] == {"r": 4}
+    assert "lora" not in sweep.job
