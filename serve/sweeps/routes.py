@@ -10,9 +10,8 @@ from ftlab.schemas import Page
 from ftlab.schemas.sweeps import Sweep, SweepConfig, SweepPreview, SweepStatus, SweepSummary
 from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute, digest
-from serve.http.query import After, Limit
+from serve.http.query import After, IdempotencyKey, Limit
 from serve.http.responses import reply
-from serve.jobs.routes import IdempotencyKey
 from serve.sweeps import changes, replies, submit
 
 router = APIRouter(prefix="/api/sweeps", tags=["sweeps"], route_class=JsonRoute)
