@@ -124,6 +124,10 @@ class Settings(BaseModel):
     """Base models for names that existing scripts give to the OpenAI-compatible API: a name such as
     `gpt-4o-mini-2024-07-18`, and the model that a job trains instead.
     """
+    inference_backend: Literal["auto", "own", "vllm"] = "auto"
+    """What answers in chats: `own` is the service's own engine, `vllm` is vLLM, which `ftlab inference install`
+    installs and which needs a CUDA GPU; `auto` is vLLM where it can be used, else `own`.
+    """
     chat_idle_s: int = Field(default=300, ge=1, le=86_400)
     """Seconds without a request after which an engine, the process that answers for a model, ends."""
     chat_priority: int = Field(default=50, ge=0, le=100)

@@ -5,11 +5,11 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import uvicorn
 from pydantic import ValidationError
@@ -21,20 +21,48 @@ from starlette.routing import Route
 from ftlab.disconnect import unless_disconnected
 from ftlab.errors import AuthenticationError, FineTuneLabError, MalformedRequestError
 from ftlab.schemas.chat import ADAPTER_FIELD, ChatRequest, CompletionRequest
-from train.inference.answers import Piece, Prompt
-from train.inference.engine import Engine
-from train.inference.prompts import chat_prompts, completion_prompts, shown_tools
+from train.inference.answers import Answer, Piece, Prompt
+from train.inference.prompts import Limits, chat_prompts, completion_prompts, shown_tools
 from train.inference.replies import ChatReply, Reply, TextReply
 from train.inference.tool_calls import has_known_form
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CLOSE_TIMEOUT_S = 2
 Body = TypeVar("Body", ChatRequest, CompletionRequest)
 
 
+class AnyEngine(Protocol):
+    """One base model that answers prompts, however it computes them. `run` is called on a thread of its own."""
+
+    limits: Limits
+    num_turns: int
+    """Grows while the engine makes progress, also without requests."""
+
+    def tokenizer_of(self, adapter: Path | None, /) -> "PreTrainedTokenizerBase":
+        """The tokenizer of an adapter, or of the base model. Blocks while it is read for the first time."""
+
+    def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
+        """Begin an answer, whose pieces go to `send`, which must not block."""
+
+    def cancel(self, answers: Sequence[Answer]) -> None:
+        """Stop computing answers that nobody waits for."""
+
+    def close_if_idle(self, for_s: float) -> bool:
+        """Take no more requests if there has been none for this long; return whether it is so."""
+
+    def close(self, why: str) -> None:
+        """Take no more requests, and fail those that are running."""
+
+    def run(self) -> None:
+        """Compute until the engine is closed."""
+
+
 class EngineServer:
     """Serves one engine on a free port, from a thread of its own."""
 
-    def __init__(self, engine: Engine, host: str, token: str) -> None:
+    def __init__(self, engine: AnyEngine, host: str, token: str) -> None:
         self._engine = engine
         self.token = token
         self._socket = socket.create_server((host, 0))
