@@ -260,6 +260,11 @@ class Settings(BaseModel):
     def allowed_model_roots(self) -> tuple[Path, ...]:
         return (self.home / "models", *self.model_roots)
 
+    @property
+    def inference_folder(self) -> Path:
+        """The folder of the environments that answer in chats beside the service's own engine."""
+        return self.home / "inference"
+
     def service_environment(self) -> dict[str, str]:
         """The environment of the service's processes: that of this one with the same settings, and no client's key."""
         of_clients = {f"FTLAB_{name.upper()}" for name in OF_CLIENTS}

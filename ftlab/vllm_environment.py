@@ -33,11 +33,6 @@ class VllmEnvironment:
         return self.folder / "bin" / "vllm"
 
 
-def inference_folder(home: Path) -> Path:
-    """The folder of the environments, below the data folder of the service."""
-    return home / "inference"
-
-
 def find_vllm(folder: Path) -> VllmEnvironment | None:
     """The environment that is in use, by the folder of the environments; `None` where there is none."""
     try:

@@ -12,7 +12,6 @@ from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import BaseJobConfig, EngineConfig, EvaluationConfig, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import StopKind
-from ftlab.vllm_environment import inference_folder
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
@@ -87,7 +86,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
                 model=location.model,
                 local_base=location.local_base,
                 pinned_revision=job.model_revision,
-                inference_folder=inference_folder(settings.home),
+                inference_folder=settings.inference_folder,
             )
     raise AssertionError(f"jobs of the kind {job.kind} have no plan")
 

@@ -47,14 +47,15 @@ def find_or_submit(services: Services, owner: str, target: Target, after: str | 
     Raise `RateLimitError` (`quota_exceeded`) when the owner may have no more engines, or no more jobs in the queue, and
     `ServiceUnavailableError` (`engine_failed`) when the job `after`, which the caller has waited for, has failed.
     """
+    key = target.key(services.settings)
     with services.store.read() as tx:
-        record = tx.engines.find(owner, target.key)
+        record = tx.engines.find(owner, key)
         if (lease := _alive(tx, record)) is not None:
             return lease, False
         if record is not None and record.job_id == after:
             _raise_if_failed(tx, record.job_id)
     with services.store.begin() as tx:
-        if (lease := _alive(tx, tx.engines.lock(owner, target.key))) is not None:
+        if (lease := _alive(tx, tx.engines.lock(owner, key))) is not None:
             return lease, False
         return Lease(_submit(tx, services, owner, target), waits_for="Waiting for its turn."), True
 
@@ -110,6 +111,7 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
         model=target.model,
         load_in_4bit=target.load_in_4bit,
         load_in_8bit=target.load_in_8bit,
+        backend=target.backend(settings),
         idle_timeout_s=settings.chat_idle_s,
         max_retries=1,
         priority=settings.chat_priority,
@@ -125,5 +127,5 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
         model_revision=target.revision,
         base_job_id=target.base_job_id,
     )
-    tx.engines.set_job(owner, target.key, job.id)
+    tx.engines.set_job(owner, target.key(settings), job.id)
     return job

@@ -159,12 +159,15 @@ def test_a_caller_who_leaves_ends_the_answer(talking: EnginePlan, tokens: dict[s
 def test_a_server_that_ends_at_its_start(talking: EnginePlan) -> None:
     from train.failures.classify import classify
     from train.failures.errors import EngineCrashedError
+    from train.reporting.logs import run_log
     from train.run_job import run_job
 
     last = "ValueError: No available memory for the cache blocks."
     folder = stand_in_vllm.install(talking.inference_folder, ARCHITECTURE, crash=last)
-    with pytest.raises(EngineCrashedError) as crash:
-        run_job(talking, Link())
+    link = Link()
+    with run_log(talking.log_file, link), pytest.raises(EngineCrashedError) as crash:
+        run_job(talking, link)
+    assert [line.text for line in link.reports if isinstance(line, LogPayload)] == ["Loading the weights", last]
     failure = classify(crash.value, talking.job_folder)
     assert failure.reason is ReasonCode.WORKER_CRASHED
     assert failure.message == f"vLLM ended by itself with exit code 3. Its last line: {last}"
@@ -195,13 +198,3 @@ def test_a_stop_while_the_server_loads(talking: EnginePlan, tokens: dict[str, li
     outcome = attempt.end()
     assert (outcome.ending, outcome.stop) == ("stopped", StopKind.PREEMPT)
     assert not is_running(stand_in_vllm.calls(folder, "start")[0]["core"])
-
-
-def test_its_log_is_the_log_of_the_job(talking: EnginePlan, tokens: dict[str, list[int]]) -> None:
-    from train.reporting.logs import run_log
-
-    stand_in_vllm.install(talking.inference_folder, ARCHITECTURE, tokens=tokens)
-    link = Link()
-    with run_log(talking.log_file, link), running(talking) as attempt, attempt.client():
-        pass
-    assert "Loading the weights" in [line.text for line in link.reports if isinstance(line, LogPayload)]
