@@ -100,6 +100,7 @@ RULES: dict[str, Rule] = {
     "/api/downloads/{token}": PUBLIC,
     "/api/models": READ,
     "/api/models/check": READ,
+    "/api/models/prune": TRAIN,
     "/api/models/{model_id}": READ,
     # Notifications.
     "/api/notifications": READ,

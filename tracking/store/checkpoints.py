@@ -4,9 +4,10 @@ import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from ftlab.errors import NotFoundError
+from ftlab.status import JobKind
 from tracking.store.attempts import require_live_attempt
 from tracking.store.database import insert_into
 from tracking.store.evaluations import job_sources
@@ -102,7 +103,9 @@ class CheckpointRepository:
 
     def users_of(self, job_id: str) -> list[tuple[str, str]]:
         """The jobs that start from this job, and the evaluations that still read it, with the models that they name."""
-        starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id)
+        # An engine or an evaluation that has ended leaves nothing that needs the files.
+        is_in_need = or_(jobs.c.kind == JobKind.TRAINING, jobs.c.status.in_(UNFINISHED))
+        starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id, is_in_need)
         found = [(row.id, str(row.config.get("model", ""))) for row in self._connection.execute(starting)]
         reading = (
             select(jobs.c.id, jobs.c.config)

@@ -72,7 +72,7 @@ class VllmAdapters:
 
 
 def error_of(status: int, content: bytes, task: str) -> FineTuneLabError:
-    """The error for a reply of the server with another status than 200, when it was asked to do `task`."""
+    """The error for a reply of the server whose status is not 200, when it was asked to do `task`."""
     try:
         said = str(json.loads(content)["error"]["message"])
     except (ValueError, TypeError, KeyError):
