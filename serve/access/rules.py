@@ -20,6 +20,9 @@ class Rule(NamedTuple):
         return self.reads if method in SAFE_METHODS else self.changes
 
 
+NOT_AUDITED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Paths whose POST changes no record, and comes too often for the audit log. `/metrics` counts them."""
+
 PUBLIC = Rule(None, None)
 READ = Rule(Scope.READ, Scope.READ)
 """Paths whose POST computes an answer and changes no record."""

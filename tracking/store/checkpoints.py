@@ -54,6 +54,15 @@ class CheckpointRepository:
         )
         return [CheckpointRecord(*row) for row in rows]
 
+    def of_jobs(self, job_ids: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+        """Those of several jobs, newest step first; a job without checkpoints has no entry."""
+        found: dict[str, list[CheckpointRecord]] = {}
+        chosen = select(*COLUMNS).where(checkpoints.c.job_id.in_(job_ids), IS_THERE)
+        for row in self._connection.execute(chosen.order_by(checkpoints.c.step.desc())):
+            record = CheckpointRecord(*row)
+            found.setdefault(record.job_id, []).append(record)
+        return found
+
     def get(self, job_id: str, name: str) -> CheckpointRecord:
         row = self._connection.execute(
             select(*COLUMNS).where(checkpoints.c.job_id == job_id, checkpoints.c.name == name, IS_THERE)

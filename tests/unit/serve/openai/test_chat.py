@@ -73,8 +73,9 @@ def ask(client: OpenAI, name: str = BASE, **options: Any) -> Any:
 def test_base_tuned_and_checkpoint_share_an_engine(
     openai: OpenAI, engines: FakeEngines, tuned: JobRecord, services: Services
 ) -> None:
-    [shown] = [each.id for each in openai.models.list() if each.id.startswith("ft:")]
-    names = [BASE, shown, f"{shown}:ckpt-step-10", "job:support", f"job:{tuned.id}/step-10", "model:mdl-1"]
+    shown, checkpoint_id = [each.id for each in openai.models.list() if each.id.startswith("ft:")]
+    assert checkpoint_id == f"{shown}:ckpt-step-10"
+    names = [BASE, shown, checkpoint_id, "job:support", f"job:{tuned.id}/step-10", "model:mdl-1"]
     replies = [ask(openai, name) for name in names]
 
     assert [reply.model for reply in replies] == names
