@@ -36,6 +36,11 @@ class Target:
     needs_own_engine: bool = False
     """Whether the adapter is one that vLLM cannot compute."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether every owner may use the base model, so that all of them share its engine."""
+        return self.base_job_id is None and not self.model.startswith(("job:", "model:"))
+
     def backend(self, settings: Settings) -> Literal["auto", "own", "vllm"]:
         """The backend of its engine: the adapters that vLLM cannot compute have an engine beside that of vLLM."""
         if settings.inference_backend == "auto" and self.needs_own_engine and find_vllm(settings.inference_folder):

@@ -1,4 +1,4 @@
-"""Chat with a trained model: its engine is a job of the queue, which starts, makes room and goes; so does the next one."""
+"""Chat with a trained model: its engine is a job of the queue, which starts, makes room, goes, and is replaced."""
 
 import asyncio
 from collections.abc import Iterator

@@ -41,7 +41,7 @@ def install(inference_folder: Path, architecture: str, **behaviour: Any) -> Path
 
 
 def calls(folder: Path, kind: str) -> list[Any]:
-    """What the stand-in in a folder has recorded of one kind: `start`, or a path."""
+    """What the stand-in in a folder has recorded of one kind: `start`, `adapter`, `aborted`, or a path."""
     file = folder / "calls.jsonl"
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
     return [call["value"] for call in map(json.loads, lines) if call["kind"] == kind]
@@ -98,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         elif body["lora_name"] in self.server.adapters:
             self.refuse(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
         else:
-            self.server.adapters[body["lora_name"]] = body["lora_path"]
+            self.server.adapters[body["lora_name"]] = os.path.realpath(body["lora_path"])
+            note("adapter", os.path.realpath(body["lora_path"]))
             self.reply(200, None)
 
     def unload(self, body: dict[str, Any]) -> None:

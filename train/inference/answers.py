@@ -45,6 +45,8 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     adapter: Path | None = None
     """Folder of the adapter; `None` is the base model."""
+    cache_salt: str | None = None
+    """Prompts with different ones share no memory; timing would show which prompts there were."""
     is_text: bool = False
     """Whether the answer continues the text of the prompt, instead of a conversation."""
 

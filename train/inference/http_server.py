@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,7 +21,7 @@ from starlette.routing import Route
 
 from ftlab.disconnect import unless_disconnected
 from ftlab.errors import AuthenticationError, FineTuneLabError, MalformedRequestError
-from ftlab.schemas.chat import ADAPTER_FIELD, ChatRequest, CompletionRequest
+from ftlab.schemas.chat import ADAPTER_FIELD, SALT_FIELD, ChatRequest, CompletionRequest
 from train.inference.answers import Answer, Piece, Prompt
 from train.inference.prompts import Limits, chat_prompts, completion_prompts, shown_tools
 from train.inference.replies import ChatReply, Reply, TextReply
@@ -92,13 +93,15 @@ class EngineServer:
         self._socket.close()
 
     async def _chat(self, request: Request) -> Response:
-        chat, adapter = await self._body(request, ChatRequest)
+        chat, adapter, salt = await self._body(request, ChatRequest)
         prompts, reply = await asyncio.to_thread(self._chat_reply, chat, adapter)
+        prompts = [replace(prompt, cache_salt=salt) for prompt in prompts]
         return await self._answer(request, prompts, reply, is_stream=bool(chat.stream), usage=chat.has_usage_chunk)
 
     async def _complete(self, request: Request) -> Response:
-        asked, adapter = await self._body(request, CompletionRequest)
+        asked, adapter, salt = await self._body(request, CompletionRequest)
         prompts, reply = await asyncio.to_thread(self._text_reply, asked, adapter)
+        prompts = [replace(prompt, cache_salt=salt) for prompt in prompts]
         return await self._answer(request, prompts, reply, is_stream=bool(asked.stream), usage=asked.has_usage_chunk)
 
     async def _release(self, request: Request) -> Response:
@@ -150,12 +153,12 @@ class EngineServer:
             self._engine.cancel(answers)
             raise
 
-    async def _body(self, request: Request, model: type[Body]) -> tuple[Body, Path | None]:
+    async def _body(self, request: Request, model: type[Body]) -> tuple[Body, Path | None, str | None]:
         self._check_token(request)
         document = json.loads(await request.body())
-        folder = document.pop(ADAPTER_FIELD, None)
+        folder, salt = document.pop(ADAPTER_FIELD, None), document.pop(SALT_FIELD, None)
         try:
-            return model.model_validate_json(json.dumps(document)), Path(folder) if folder else None
+            return model.model_validate_json(json.dumps(document)), Path(folder) if folder else None, salt
         except ValidationError as error:
             # The API has checked the same model: only another version of it comes here.
             raise MalformedRequestError(f"The engine cannot read the request ({error.error_count()} errors).") from None

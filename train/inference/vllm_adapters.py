@@ -22,8 +22,11 @@ logger = logging.getLogger(__name__)
 class VllmAdapters:
     """The adapters that the server has in memory. Everything runs on one event loop."""
 
-    def __init__(self, http: httpx2.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient, links: Path) -> None:
+        """`links` is a folder for links to the adapters: the server writes the paths that it loads into its log, which
+        the owner of the engine may read."""
         self._http = http
+        self._links = links
         self._names: dict[AdapterKey, str] = {}
         """Names in the server; that of the most recently used adapter last."""
         self._num_uses: Counter[AdapterKey] = Counter()
@@ -55,7 +58,9 @@ class VllmAdapters:
     async def _load(self, folder: Path) -> str:
         # A name is never used again: what answers under it must not change.
         name = f"adapter-{next(self._numbers)}"
-        reply = await self._http.post(LOAD, json={"lora_name": name, "lora_path": str(folder)})
+        link = self._links / name
+        link.symlink_to(folder, target_is_directory=True)
+        reply = await self._http.post(LOAD, json={"lora_name": name, "lora_path": str(link)})
         if reply.status_code != httpx2.codes.OK:
             raise error_of(reply.status_code, reply.content, "load the adapter")
         return name

@@ -121,7 +121,7 @@ class VllmEngine:
 
     async def _serve(self) -> None:
         async with self._process.client() as self._http:
-            self._adapters = VllmAdapters(self._http)
+            self._adapters = VllmAdapters(self._http, self._process.folder)
             try:
                 while self._closing is None:
                     await self._check()
@@ -202,6 +202,7 @@ def request_of(answer: Answer, model: str) -> dict[str, Any]:
         "top_k": sampling.top_k,
         "seed": None if sampling.seed is None else sampling.seed % SEEDS,
         "logprobs": sampling.top_logprobs,
+        "cache_salt": prompt.cache_salt,
         "logit_bias": {str(token): bias for token, bias in sampling.logit_bias} or None,
     }
     return {name: value for name, value in optional.items() if value is not None} | {

@@ -46,8 +46,8 @@ class VllmProcess:
     """
 
     def __init__(self, environment: VllmEnvironment, plan: EnginePlan, model_folder: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ftlab-vllm-"))
-        self.socket = self._folder / "socket"
+        self.folder = Path(tempfile.mkdtemp(prefix="ftlab-vllm-"))
+        self.socket = self.folder / "socket"
         api_key = secrets.token_urlsafe(32)
         self._headers = {"authorization": f"Bearer {api_key}"}
         self.model = f"base-{secrets.token_hex(4)}"
@@ -114,7 +114,7 @@ class VllmProcess:
             self._keeper.kill()  # the server gets SIGKILL with it
             self._keeper.wait()
         self._reader.join(POLL_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read_log(self) -> None:
         assert self._keeper.stdout is not None

@@ -52,8 +52,8 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def ask(client: openai.OpenAI, adapter: Path | None = None, **options: Any) -> Any:
-    extra = {"adapter": str(adapter)} if adapter else {}
+def ask(client: openai.OpenAI, adapter: Path | None = None, salt: str | None = None, **options: Any) -> Any:
+    extra = {"adapter": str(adapter) if adapter else None, "cache_salt": salt}
     return client.chat.completions.create(**({"model": "shown", "messages": HELLO} | options), extra_body=extra)
 
 
@@ -96,7 +96,7 @@ def test_base_and_adapters_answer(talking: EnginePlan, tokens: dict[str, list[in
     with running(talking) as attempt, attempt.client() as client:
         for name, text in TEXTS.items():
             adapter = adapters.get(name)
-            whole = ask(client, adapter, n=2, seed=5, temperature=0.5, top_p=0.9, logit_bias={"7": 2})
+            whole = ask(client, adapter, salt="s", n=2, seed=5, temperature=0.5, top_p=0.9, logit_bias={"7": 2})
             assert [choice.message.content for choice in whole.choices] == [text, text]
             assert {choice.finish_reason for choice in whole.choices} == {"stop"}
             assert whole.usage.completion_tokens == 2 * len(tokens[name])
@@ -115,10 +115,11 @@ def test_base_and_adapters_answer(talking: EnginePlan, tokens: dict[str, list[in
         with pytest.raises(openai.UnprocessableEntityError, match="vLLM cannot compute an adapter with DoRA"):
             ask(client, adapters["dora"])
 
+    assert stand_in_vllm.calls(folder, "adapter") == [str(adapters["plain"]), str(adapters["rslora"])]
     loads = stand_in_vllm.calls(folder, "/v1/load_lora_adapter")
-    assert [load["lora_path"] for load in loads] == [str(adapters["plain"]), str(adapters["rslora"])]
+    assert "plain" not in loads[0]["lora_path"], "the log of the server is not for everyone"
     first, second = stand_in_vllm.calls(folder, "/v1/completions")[:2]
-    assert (first["seed"], second["seed"]) == (5, 6)
+    assert (first["seed"], second["seed"], first["cache_salt"]) == (5, 6, "s")
     assert (first["temperature"], first["top_p"], first["logit_bias"]) == (0.5, 0.9, {"7": 2.0})
     assert tokens["base"][-1] in first["stop_token_ids"]
 

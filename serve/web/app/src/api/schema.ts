@@ -1559,7 +1559,7 @@ export interface paths {
         };
         /**
          * List models
-         * @description Models that your jobs delivered, and the base models that this service has.
+         * @description Models that your jobs delivered, each with the checkpoints of its job, and the base models of this service.
          */
         get: operations["list_models_v1_models_get"];
         put?: never;
@@ -1579,7 +1579,8 @@ export interface paths {
         };
         /**
          * Get a model
-         * @description The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) can be got, but are not listed.
+         * @description The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) of jobs without a model can be got, but are not
+         *     listed.
          */
         get: operations["get_model_v1_models__model__get"];
         put?: never;
