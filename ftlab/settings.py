@@ -124,6 +124,10 @@ class Settings(BaseModel):
     """Base models for names that existing scripts give to the OpenAI-compatible API: a name such as
     `gpt-4o-mini-2024-07-18`, and the model that a job trains instead.
     """
+    inference_backend: Literal["auto", "own", "vllm"] = "auto"
+    """What answers in chats: `own` is the service's own engine, `vllm` is vLLM, which `ftlab inference install`
+    installs and which needs a CUDA GPU; `auto` is vLLM where it can be used, else `own`.
+    """
     chat_idle_s: int = Field(default=300, ge=1, le=86_400)
     """Seconds without a request after which an engine, the process that answers for a model, ends."""
     chat_priority: int = Field(default=50, ge=0, le=100)
@@ -255,6 +259,11 @@ class Settings(BaseModel):
     @property
     def allowed_model_roots(self) -> tuple[Path, ...]:
         return (self.home / "models", *self.model_roots)
+
+    @property
+    def inference_folder(self) -> Path:
+        """The folder of the environments that answer in chats beside the service's own engine."""
+        return self.home / "inference"
 
     def service_environment(self) -> dict[str, str]:
         """The environment of the service's processes: that of this one with the same settings, and no client's key."""

@@ -141,6 +141,8 @@ class EnginePlan(RunPlan):
     """Base model: a hub id, or the path of a local folder."""
     pinned_revision: str | None
     """The revision that its requests are meant for."""
+    inference_folder: Path
+    """Folder of the environment of vLLM, if it is installed."""
     local_base: LocalBase | None = None
     """The base model if it is in a folder that its name does not lead to."""
 

@@ -16,6 +16,7 @@ fault before it could stop:
 | `PAUSE`             | paused                                    |
 | `PREEMPT`, `EXTEND` | queued, ahead of the jobs of its priority |
 | `DRAIN`             | queued                                    |
+| the same, an engine | completed                                 |
 | `TIME_LIMIT`        | failed, with its checkpoint kept          |
 | `COST_LIMIT`        | failed, with its checkpoint kept          |
 """
@@ -50,6 +51,13 @@ CONTINUES = {
     JobKind.EXPORT: "It continues with the artifacts that are not complete yet.",
 }
 """How a job of a kind without checkpoints continues after a stop."""
+
+ENDS_AN_ENGINE = {
+    StopKind.PREEMPT: "It ended, as a job of higher priority needed the devices. The next request starts another one.",
+    StopKind.DRAIN: "It ended, as the service was stopped. The next request starts another one.",
+}
+"""Stops after which an engine does not wait for devices: it may be that nobody asks again, and a request that does, or
+that waits, submits another one."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ def after_stop(
         return GiveUp(reason, message)
     if reason in LIMITS and kind.urgency < LIMITS[reason].urgency:
         kind = LIMITS[reason]  # the run saw it first
+    if job_kind is JobKind.ENGINE and kind in ENDS_AN_ENGINE:
+        return Stopped(JobStatus.COMPLETED, ENDS_AN_ENGINE[kind], ReasonCode.OK)
     continues = CONTINUES.get(job_kind) or _continues(step, saved_step)
     match kind:
         case StopKind.TIME_LIMIT | StopKind.COST_LIMIT:

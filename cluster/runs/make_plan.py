@@ -89,6 +89,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
                 model=location.model,
                 local_base=location.local_base,
                 pinned_revision=job.model_revision,
+                inference_folder=settings.inference_folder,
             )
     raise AssertionError(f"jobs of the kind {job.kind} have no plan")
 

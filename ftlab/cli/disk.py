@@ -6,14 +6,15 @@ from ftlab.cli.session import Session, command
 
 @command(app)
 def disk(session: Session) -> None:
-    """Show what takes up the disk: by kind, and your jobs with the largest checkpoints."""
+    """Show what takes up the disk: by kind, for an admin by owner, and your jobs with the largest checkpoints."""
     from ftlab.formatting import size
 
     found = session.client.disk()
     if session.output.as_json:
         session.output.json(found)
         return
-    rows = [(use.kind.value, use.owner or "all", use.num, size(use.size_bytes)) for use in found.data]
+    shown = [*found.data, *found.others]
+    rows = [(use.kind.value, use.owner or "all", use.num, size(use.size_bytes)) for use in shown]
     session.output.table(("KIND", "OWNER", "NUMBER", "SIZE"), rows)
     if found.jobs:
         session.output.table(

@@ -28,6 +28,7 @@ from ftlab.cli import records as _records  # noqa: F401  isort: skip
 from ftlab.cli import import_openai as _import_openai  # noqa: F401  isort: skip
 from ftlab.cli import templates as _templates  # noqa: F401  isort: skip
 from ftlab.cli import models as _models  # noqa: F401  isort: skip
+from ftlab.cli import inference as _inference  # noqa: F401  isort: skip
 from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
 from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import notify as _notify  # noqa: F401  isort: skip

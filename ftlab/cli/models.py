@@ -1,11 +1,15 @@
-"""`ftlab models check`."""
+"""`ftlab models check` and `ftlab models prune`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ftlab.cli.jobs import YesOption, confirm
 from ftlab.cli.records import models
 from ftlab.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from ftlab.schemas.replies import ModelPrune
 
 
 @command(models, "check")
@@ -39,3 +43,54 @@ def check_model(
     )
     for warning in found.warnings:
         session.output.talk(f"Warning: {warning}")
+
+
+@command(models, "prune")
+def prune_models(
+    session: Session,
+    chosen: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Ids or names of models; default: all of yours.")
+    ] = None,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only those delivered more days ago.")
+    ] = 0.0,
+    keep_newest: Annotated[
+        int, typer.Option("--keep-newest", metavar="N", min=0, help="Keep this many of the newest of each base model.")
+    ] = 1,
+    keep_best: Annotated[bool, typer.Option(help="Keep the one with the lowest eval loss of each base model.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Delete old tuned models with their files, except those that are still needed or have a pinned checkpoint."""
+
+    def prune_now(*, dry_run: bool) -> "ModelPrune":
+        return session.client.models.prune(
+            chosen or (), older_than_days=older_than, keep_newest=keep_newest, keep_best=keep_best, dry_run=dry_run
+        )
+
+    found = prune_now(dry_run=True)
+    if found.data and not dry_run:
+        if not session.output.as_json:
+            _show(session, found)
+        confirm(f"Delete {_summary(found)}? This cannot be undone.", yes)
+        found = prune_now(dry_run=False)
+        session.output.talk(f"Deleted {_summary(found)}.")
+    elif not session.output.as_json:
+        _show(session, found)
+        session.output.talk(f"Would delete {_summary(found)}." if found.data else "There is nothing to delete.")
+    if session.output.as_json:
+        session.output.json(found)
+
+
+def _show(session: Session, found: "ModelPrune") -> None:
+    rows: list[tuple[object, ...]] = [(model.id, model.name, model.created_at, "") for model in found.data]
+    rows += [(model.model_id, model.name, "", f"stays: {model.reason}") for model in found.kept]
+    if rows:
+        session.output.table(("MODEL", "NAME", "DELIVERED", ""), rows)
+
+
+def _summary(found: "ModelPrune") -> str:
+    from ftlab.formatting import size
+
+    number = len(found.data)
+    return f"{number} model{'s' * (number != 1)} of {size(found.size_bytes)}"

@@ -14,6 +14,9 @@ DEFAULT_COMPLETION_TOKENS = 16
 ADAPTER_FIELD = "adapter"
 """Field beside those of OpenAI in requests of the API to an engine: the folder of the adapter that answers."""
 
+SALT_FIELD = "cache_salt"
+"""Field beside it: separates what the engine remembers of the prompts of one owner from those of others."""
+
 FinishReason = Literal["stop", "length", "tool_calls"]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 StopTexts = StopText | Annotated[list[StopText], Field(max_length=4)]

@@ -49,5 +49,7 @@ class DiskReport(WireModel):
     free_bytes: int
     data: list[DiskUse] = Field(default_factory=list)
     """Yours by kind, then what all share; datasets in remote buckets are not on this disk, but count."""
+    others: list[DiskUse] = Field(default_factory=list)
+    """For an admin: the use of the other owners, the largest first."""
     jobs: list[JobDisk] = Field(default_factory=list)
     """Your jobs with the largest checkpoints, the largest first."""

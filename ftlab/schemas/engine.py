@@ -18,6 +18,9 @@ class EngineConfig(BaseJobConfig):
     """The weights in 4-bit NF4, as a job trained its adapter on them."""
     load_in_8bit: bool = False
     """The weights in 8 bits."""
+    backend: Literal["auto", "own", "vllm"] = "auto"
+    """What answers: `auto` is vLLM where it is installed, the job has a CUDA GPU and the model fits it, else the
+    service's own engine."""
     idle_timeout_s: int = Field(default=300, ge=1, le=86_400)
     """Seconds without a request after which the engine ends."""
 

@@ -13,7 +13,7 @@ from ftlab.schemas.evaluation_results import AnsweredRow
 from ftlab.schemas.events import Event, LogLine
 from ftlab.schemas.export_results import Export
 from ftlab.schemas.notifications import Channel
-from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
+from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint, TunedModel
 from ftlab.schemas.templates import TemplateSummary
 from ftlab.status import JobKind
 
@@ -106,6 +106,26 @@ class CheckpointPrune(WireModel):
     size_bytes: int
     """Their size together. Files that a tuned model shares with them stay on the disk."""
     kept: list[KeptCheckpoint] = Field(default_factory=list)
+    """Those that are old enough, and stay."""
+
+
+class KeptModel(WireModel):
+    """A tuned model that a rule names, and that stays."""
+
+    model_id: str
+    name: str
+    reason: str
+
+
+class ModelPrune(WireModel):
+    """What a rule deletes, or would delete."""
+
+    dry_run: bool
+    data: list[TunedModel] = Field(default_factory=list)
+    """The models that were deleted, or in a dry run would be."""
+    size_bytes: int
+    """Bytes on the disk that they free: files that a checkpoint shares with them stay."""
+    kept: list[KeptModel] = Field(default_factory=list)
     """Those that are old enough, and stay."""
 
 

@@ -114,6 +114,23 @@ class CheckpointRule(StrictModel):
     """Only report what would be deleted."""
 
 
+class ModelRule(StrictModel):
+    """Which tuned models to delete. Those that are still needed, or made of a pinned checkpoint, always stay."""
+
+    models: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(
+        default_factory=list, max_length=1000
+    )
+    """Ids or names of models; none means all of yours. All models of a job go together."""
+    older_than_days: float = Field(default=0.0, ge=0.0, le=100_000.0)
+    """Only those that were delivered longer ago."""
+    keep_newest: int = Field(default=1, ge=0, le=10_000)
+    """Keep this many of the newest of each base model."""
+    keep_best: bool = True
+    """Keep the one with the lowest eval loss of each base model, method and evaluation dataset."""
+    dry_run: bool = False
+    """Only report what would be deleted."""
+
+
 class QuotaChange(StrictModel):
     """New limits. Fields that are left out stay as they are; `null` returns to the service's setting."""
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftlab.errors import ServiceUnavailableError
 from serve.access.identity import Identity
-from serve.access.rules import SAFE_METHODS, UNDOCUMENTED
+from serve.access.rules import NOT_AUDITED, SAFE_METHODS, UNDOCUMENTED
 from serve.http.responses import in_thread
 from tracking.store import Store
 from tracking.store.api_keys import without_keys
@@ -23,6 +23,7 @@ MAX_WAITING = 10_000
 CLEAN_INTERVAL_S = 600.0
 BATCH = 1000
 """Old entries that one transaction removes."""
+FORBIDDEN = 403
 NOBODY = "-"
 """In the place of a user: the key in the request was wrong."""
 
@@ -110,7 +111,8 @@ class AuditRequests:
     def _note(self, scope: Scope, identity: Identity | None, status: int) -> None:
         if identity is None or not identity.requires_keys:
             return  # nobody to name
-        if getattr(scope.get("route"), "path", None) in UNDOCUMENTED:
+        path = getattr(scope.get("route"), "path", None)
+        if path in UNDOCUMENTED or (path in NOT_AUDITED and status != FORBIDDEN):
             return
         trail: AuditTrail = scope["app"].state.services.trail
         owner = scope["state"].get("owner", identity.user)

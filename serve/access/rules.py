@@ -20,6 +20,9 @@ class Rule(NamedTuple):
         return self.reads if method in SAFE_METHODS else self.changes
 
 
+NOT_AUDITED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Paths whose POST changes no record, and comes too often for the audit log. `/metrics` counts them."""
+
 PUBLIC = Rule(None, None)
 READ = Rule(Scope.READ, Scope.READ)
 """Paths whose POST computes an answer and changes no record."""
@@ -110,6 +113,7 @@ RULES: dict[str, Rule] = {
     "/api/downloads/{token}": PUBLIC,
     "/api/models": READ,
     "/api/models/check": READ,
+    "/api/models/prune": TRAIN,
     "/api/models/{model_id}": READ,
     # Notifications.
     "/api/notifications": READ,

@@ -17,6 +17,8 @@ from tracking.store.engines import EngineRecord
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord
 
+SHARED = "*"
+"""Owner, in the table of engines, of those that all owners share; no user has this name."""
 ABSENT = (JobStatus.CANCELLING, JobStatus.PAUSED)
 """Statuses of a job that has not ended, and yet will not answer: another engine takes its place."""
 
@@ -44,48 +46,54 @@ class Lease:
 def find_or_submit(services: Services, owner: str, target: Target, after: str | None = None) -> tuple[Lease, bool]:
     """The engine of a target, and whether it was submitted now. Of concurrent callers, one submits it.
 
+    One that is shared may be the job of another owner, whose request started it.
+
     Raise `RateLimitError` (`quota_exceeded`) when the owner may have no more engines, or no more jobs in the queue, and
     `ServiceUnavailableError` (`engine_failed`) when the job `after`, which the caller has waited for, has failed.
     """
+    row = (SHARED if target.is_shared else owner, target.key(services.settings))
     with services.store.read() as tx:
-        record = tx.engines.find(owner, target.key)
-        if (lease := _alive(tx, record)) is not None:
+        record = tx.engines.find(*row)
+        if (lease := _alive(tx, record, owner)) is not None:
             return lease, False
         if record is not None and record.job_id == after:
-            _raise_if_failed(tx, record.job_id)
+            _raise_if_failed(tx, record.job_id, owner)
     with services.store.begin() as tx:
-        if (lease := _alive(tx, tx.engines.lock(owner, target.key))) is not None:
+        if (lease := _alive(tx, tx.engines.lock(*row), owner)) is not None:
             return lease, False
-        return Lease(_submit(tx, services, owner, target), waits_for="Waiting for its turn."), True
+        return Lease(_submit(tx, services, owner, target, row), waits_for="Waiting for its turn."), True
 
 
 def others(services: Services, owner: str, lease: Lease) -> list[Address]:
-    """Where the owner's other engines listen."""
+    """Where the other engines listen that the owner's requests started."""
     with services.store.read() as tx:
-        leases = [_alive(tx, record) for record in tx.engines.of_owner(owner)]
+        leases = [_alive(tx, record, owner) for record in tx.engines.of_owner(owner)]
     return [found.address for found in leases if found and found.address and found.job.id != lease.job.id]
 
 
-def _alive(tx: Transaction, record: EngineRecord | None) -> Lease | None:
+def _alive(tx: Transaction, record: EngineRecord | None, owner: str) -> Lease | None:
     job = _job(tx, record)
     if record is None or job is None or job.status.is_terminal or job.status in ABSENT:
         return None
     if job.status is JobStatus.RUNNING and record.attempt == job.attempt and record.address and record.token:
         return Lease(job, Address(job.id, record.address, record.token))
-    return Lease(job, waits_for=_waits_for(tx, job))
+    return Lease(job, waits_for=_waits_for(tx, job, owner))
 
 
 def _job(tx: Transaction, record: EngineRecord | None) -> JobRecord | None:
     return tx.jobs.get(record.job_id) if record is not None and tx.jobs.exists(record.job_id) else None
 
 
-def _raise_if_failed(tx: Transaction, job_id: str) -> None:
+def _raise_if_failed(tx: Transaction, job_id: str, owner: str) -> None:
+    """What a job says is for its owner only: another one submits an engine, and hears of that."""
     job = tx.jobs.get(job_id) if tx.jobs.exists(job_id) else None
-    if job is not None and job.status is JobStatus.FAILED:
+    if job is not None and job.owner == owner and job.status is JobStatus.FAILED:
         raise ServiceUnavailableError(f"The engine of this model failed: {job.message}", "engine_failed", "model")
 
 
-def _waits_for(tx: Transaction, job: JobRecord) -> str:
+def _waits_for(tx: Transaction, job: JobRecord, owner: str) -> str:
+    if job.owner != owner:
+        return "It was started for another user, and waits for its devices."
     if job.status is not JobStatus.QUEUED:
         return job.message
     now = datetime.now(UTC)
@@ -93,9 +101,9 @@ def _waits_for(tx: Transaction, job: JobRecord) -> str:
     return waits_for(job, position, now, is_scheduling=is_scheduling(tx, now))
 
 
-def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> JobRecord:
+def _submit(tx: Transaction, services: Services, owner: str, target: Target, row: tuple[str, str]) -> JobRecord:
     settings = services.settings
-    alive = sum(_alive(tx, record) is not None for record in tx.engines.of_owner(owner))
+    alive = sum(_alive(tx, record, owner) is not None for record in tx.engines.of_owner(owner))
     if alive >= settings.chat_max_engines:
         raise RateLimitError(
             f"You have as many engines as you may have ({alive}; setting chat_max_engines). Cancel one of them with "
@@ -110,6 +118,7 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
         model=target.model,
         load_in_4bit=target.load_in_4bit,
         load_in_8bit=target.load_in_8bit,
+        backend=target.backend(settings),
         idle_timeout_s=settings.chat_idle_s,
         max_retries=1,
         priority=settings.chat_priority,
@@ -125,5 +134,5 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
         model_revision=target.revision,
         base_job_id=target.base_job_id,
     )
-    tx.engines.set_job(owner, target.key, job.id)
+    tx.engines.set_job(*row, job.id)
     return job

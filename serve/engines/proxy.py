@@ -1,6 +1,7 @@
 """Requests to engines: wait for the engine of a model, send it the request, pass on what it answers."""
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ftlab.disconnect import unless_disconnected
 from ftlab.errors import ServiceUnavailableError, from_wire
-from ftlab.schemas.chat import ADAPTER_FIELD, ChatRequest, CompletionRequest
+from ftlab.schemas.chat import ADAPTER_FIELD, SALT_FIELD, ChatRequest, CompletionRequest
 from ftlab.status import JobStatus
 from serve.context import CallerContext
 from serve.engines.leases import Address, Lease, find_or_submit, others
@@ -42,6 +43,7 @@ async def forward(
     """
     deadline = time.monotonic() + caller.services.settings.chat_wait_s
     document = body.model_dump(mode="json", exclude_unset=True)
+    document[SALT_FIELD] = hashlib.sha256(caller.owner.encode()).hexdigest()
     if target.adapter is not None:
         document[ADAPTER_FIELD] = str(target.adapter)
     while True:

@@ -4,12 +4,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.model_ref import ModelRef
+from ftlab.settings import Settings
+from ftlab.vllm_environment import find_vllm
 from serve.context import Services
 from serve.models.base_model import Checked, HubAnswer, Tuned, check, find_tuned, job_of_folder
 from tracking.store import Transaction
+from train.inference.backend import adapter_obstacle
 from train.model.base_model import base_of_adapter, fingerprint
 from train.model.files import ADAPTER_CONFIG
 from train.model.reward_head import has_own_head, is_reward_adapter
@@ -29,11 +33,23 @@ class Target:
     """Folder of the adapter that answers on the base model."""
     base_job_id: str | None = None
     """The job whose files the engine loads."""
+    needs_own_engine: bool = False
+    """Whether the adapter is one that vLLM cannot compute."""
 
     @property
-    def key(self) -> str:
+    def is_shared(self) -> bool:
+        """Whether every owner may use the base model, so that all of them share its engine."""
+        return self.base_job_id is None and not self.model.startswith(("job:", "model:"))
+
+    def backend(self, settings: Settings) -> Literal["auto", "own", "vllm"]:
+        """The backend of its engine: the adapters that vLLM cannot compute have an engine beside that of vLLM."""
+        if settings.inference_backend == "auto" and self.needs_own_engine and find_vllm(settings.inference_folder):
+            return "own"
+        return settings.inference_backend
+
+    def key(self, settings: Settings) -> str:
         """What the requests that share an engine have in common."""
-        parts = [self.model, self.revision, self.load_in_4bit, self.load_in_8bit]
+        parts = [self.model, self.revision, self.load_in_4bit, self.load_in_8bit, self.backend(settings)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -72,6 +88,7 @@ def _of_tuned(tx: Transaction, tuned: Tuned, services: Services) -> Target:
         load_in_8bit=config is not None and config.load_in_8bit,
         adapter=folder,
         base_job_id=base_job,
+        needs_own_engine=adapter_obstacle(folder) is not None,
     )
 
 
@@ -92,7 +109,12 @@ def _of_base(services: Services, checked: Checked) -> Target:
         )
     _refuse_reward_models(folder)
     base = checked.base or ""
-    return Target(base, _revision(services, base, checked.revision), adapter=folder)
+    return Target(
+        base,
+        _revision(services, base, checked.revision),
+        adapter=folder,
+        needs_own_engine=adapter_obstacle(folder) is not None,
+    )
 
 
 def _folder_of(services: Services, checked: Checked) -> Path | None:

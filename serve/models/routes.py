@@ -11,12 +11,14 @@ from ftlab.errors import FineTuneLabError
 from ftlab.files import free_bytes
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
-from ftlab.schemas.requests import ModelReference
+from ftlab.schemas.replies import ModelPrune
+from ftlab.schemas.requests import ModelReference, ModelRule
 from ftlab.settings import Settings
 from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Limit, RecordId
 from serve.http.responses import in_thread, reply, to_page
+from serve.models import deletion
 from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
 from train.model.base_model import base_of_adapter
 from train.model.files import ModelFacts
@@ -36,6 +38,13 @@ async def list_models(caller: Caller, after: After = None, limit: Limit = 20) ->
 async def check_model(caller: Caller, reference: JsonBody[ModelReference]) -> Response:
     """What a job with this model would start from; an error where a submission would be refused for the model."""
     return reply(await check_reference(caller, reference.model))
+
+
+@router.post("/prune", response_model=ModelPrune, summary="Delete tuned models by a rule")
+async def prune_models(caller: Caller, rule: JsonBody[ModelRule]) -> Response:
+    """Those that are old enough, except the newest and the best of each base model, those of jobs with a pinned
+    checkpoint, and those that are still needed. With `dry_run`, nothing is deleted."""
+    return reply(await caller.call(deletion.prune, rule))
 
 
 @router.get("/{model_id}", response_model=TunedModel, summary="Get a tuned model")

@@ -25,13 +25,14 @@ ModelName = Annotated[str, Path(max_length=600, description="`ft:...`, or the na
 
 @router.get("", response_model=OpenAiList[OpenAiModel], summary="List models")
 async def list_models(caller: Caller) -> Response:
-    """Models that your jobs delivered, and the base models that this service has."""
+    """Models that your jobs delivered, each with the checkpoints of its job, and the base models of this service."""
     return reply(await caller.call(models.list_models))
 
 
 @router.get("/{model:path}", response_model=OpenAiModel, summary="Get a model")
 async def get_model(caller: Caller, model: ModelName) -> Response:
-    """The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) can be got, but are not listed."""
+    """The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) of jobs without a model can be got, but are not
+    listed."""
     return reply(await caller.call(models.get_model, model))
 
 

@@ -10,7 +10,7 @@ from serve.openai.names import checkpoint_name, find_tuned, is_tuned_name, no_su
 from serve.openai.objects import OpenAiDeleted, OpenAiList, OpenAiModel, page
 from tracking.store import Transaction
 from tracking.store.openai_jobs import has_model
-from tracking.store.records import JobRecord
+from tracking.store.records import CheckpointRecord, JobRecord
 from train.model.files import ADAPTER_CONFIG, CONFIG
 
 PAGE = 500
@@ -19,13 +19,15 @@ BASE_OWNER = "system"
 
 
 def list_models(services: Services, owner: str) -> OpenAiList[OpenAiModel]:
-    """All of them: tuned models, newest first, then base models by name."""
+    """All of them: tuned models, newest first, each before the checkpoints of its job, then base models by name."""
     found: list[OpenAiModel] = []
     with services.store.read() as tx:
         after = None
         while True:
             jobs = tx.jobs.list(owner=owner, after=after, limit=PAGE, conditions=[has_model()])
-            found += _tuned(tx, jobs)
+            saved = tx.checkpoints.of_jobs([job.id for job in jobs])
+            for job, tuned in zip(jobs, _tuned(tx, jobs), strict=True):
+                found += [tuned, *(_checkpoint(tuned.id, each, owner) for each in saved.get(job.id, []))]
             if len(jobs) < PAGE:
                 break
             after = jobs[-1].id
@@ -44,10 +46,9 @@ def get_model(services: Services, owner: str, name: str) -> OpenAiModel:
         tuned = find_tuned(tx, owner, name)
         if tuned.step is None:
             return _tuned(tx, [tuned.job])[0]
-        created = next(each for each in tx.checkpoints.of_job(tuned.job.id) if each.step == tuned.step).created_at
+        checkpoint = next(each for each in tx.checkpoints.of_job(tuned.job.id) if each.step == tuned.step)
         request = tx.openai_jobs.of_jobs([tuned.job.id]).get(tuned.job.id)
-    shown = checkpoint_name(tuned_name(tuned.job, request), tuned.step)
-    return OpenAiModel(id=shown, created=seconds(created), owned_by=f"org-{owner}", step=tuned.step)
+    return _checkpoint(tuned_name(tuned.job, request), checkpoint, owner)
 
 
 def delete_model(services: Services, owner: str, name: str) -> OpenAiDeleted:
@@ -88,6 +89,15 @@ def _tuned(tx: Transaction, jobs: list[JobRecord]) -> list[OpenAiModel]:
         )
         for job in jobs
     ]
+
+
+def _checkpoint(model: str, checkpoint: CheckpointRecord, owner: str) -> OpenAiModel:
+    return OpenAiModel(
+        id=checkpoint_name(model, checkpoint.step),
+        created=seconds(checkpoint.created_at),
+        owned_by=f"org-{owner}",
+        step=checkpoint.step,
+    )
 
 
 def _base(name: str, created: int) -> OpenAiModel:

@@ -72,5 +72,7 @@ class FakeEngines:
                 tx.engines.set_address(ref, self.url, f"secret of {job.id}")
 
     def jobs(self, *statuses: JobStatus) -> list[JobRecord]:
+        """The engines of all owners, newest first."""
         with self.store.read() as tx:
-            return list(tx.jobs.list(owner="local", kinds={JobKind.ENGINE}, statuses=set(statuses) or None))
+            found = tx.jobs.list(limit=100)
+        return [job for job in found if job.kind is JobKind.ENGINE and (not statuses or job.status in statuses)]

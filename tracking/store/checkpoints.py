@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from ftlab.errors import NotFoundError
+from ftlab.status import JobKind
 from tracking.store.attempts import require_live_attempt
 from tracking.store.database import insert_into
 from tracking.store.evaluations import job_sources
@@ -53,6 +54,15 @@ class CheckpointRepository:
             select(*COLUMNS).where(checkpoints.c.job_id == job_id, IS_THERE).order_by(checkpoints.c.step.desc())
         )
         return [CheckpointRecord(*row) for row in rows]
+
+    def of_jobs(self, job_ids: Collection[str]) -> dict[str, list[CheckpointRecord]]:
+        """Those of several jobs, newest step first; a job without checkpoints has no entry."""
+        found: dict[str, list[CheckpointRecord]] = {}
+        chosen = select(*COLUMNS).where(checkpoints.c.job_id.in_(job_ids), IS_THERE)
+        for row in self._connection.execute(chosen.order_by(checkpoints.c.step.desc())):
+            record = CheckpointRecord(*row)
+            found.setdefault(record.job_id, []).append(record)
+        return found
 
     def get(self, job_id: str, name: str) -> CheckpointRecord:
         row = self._connection.execute(
@@ -103,7 +113,9 @@ class CheckpointRepository:
 
     def users_of(self, job_id: str) -> list[tuple[str, str]]:
         """The jobs that start from this job, and those that still read it, with the models that they name."""
-        starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id)
+        # An engine or an evaluation that has ended leaves nothing that needs the files.
+        is_in_need = or_(jobs.c.kind == JobKind.TRAINING, jobs.c.status.in_(UNFINISHED))
+        starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id, is_in_need)
         found = [(row.id, str(row.config.get("model", ""))) for row in self._connection.execute(starting)]
         reading = (
             select(jobs.c.id, jobs.c.config)

@@ -5,6 +5,7 @@ What remains of a job: its owner's device usage, its idempotency key, which stay
 """
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, union, update
 
@@ -50,25 +51,26 @@ class DeletionRepository:
         which waits for it; `JobBusyError` (code `job_ending` or `job_not_recorded`) while the service still needs the
         record.
         """
+        self._note_deleted(self.lock(job_id), now)
+        for table in TABLES_OF_JOB:
+            self._connection.execute(delete(table).where(table.c.job_id == job_id))
+        self._connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def lock(self, job_id: str) -> Row[*tuple[Any, ...]]:
+        """The job, locked until the transaction ends. Raises as `delete_job` does where it cannot be deleted."""
         # The strongest lock: it waits for a submission that holds the job as its base, so that the query sees that one.
         job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
         if job is None:
             raise not_found("job", job_id)
         self._check(job)
-        self._note_deleted(job, now)
-        for table in TABLES_OF_JOB:
-            self._connection.execute(delete(table).where(table.c.job_id == job_id))
-        self._connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        return job
 
     def delete_models(self, job_id: str, *, now: datetime) -> None:
         """Delete the models of an ended job, which keeps everything else. Their folders are the caller's.
 
         Raises as `delete_job` does.
         """
-        job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
-        if job is None:
-            raise not_found("job", job_id)
-        self._check(job)
+        self.lock(job_id)
         self._note_models(job_id, now)
         self._connection.execute(delete(models).where(models.c.job_id == job_id))
         self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(model_id=None))

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, func, select
 
-from tracking.store.rows import HAS_FILES, checkpoints, datasets, jobs
+from tracking.store.rows import HAS_FILES, checkpoints, datasets, jobs, models
 
 NumAndBytes = tuple[int, int]
 
@@ -23,6 +23,27 @@ class DiskRepository:
         of_owner = found.join_from(checkpoints, jobs, checkpoints.c.job_id == jobs.c.id).where(jobs.c.owner == owner)
         number, size = self._connection.execute(of_owner).one()
         return int(number), int(size)
+
+    def datasets_by_owner(self) -> dict[str, NumAndBytes]:
+        """Number and bytes of the datasets of each owner."""
+        found = select(datasets.c.owner, func.count(), func.sum(datasets.c.size_bytes)).group_by(datasets.c.owner)
+        return {owner: (int(number), int(size)) for owner, number, size in self._connection.execute(found)}
+
+    def checkpoints_by_owner(self) -> dict[str, NumAndBytes]:
+        """Number and bytes of the checkpoints of each owner, including those that are being deleted."""
+        found = (
+            select(jobs.c.owner, func.count(), func.sum(checkpoints.c.size_bytes))
+            .join_from(checkpoints, jobs, checkpoints.c.job_id == jobs.c.id)
+            .group_by(jobs.c.owner)
+        )
+        return {owner: (int(number), int(size)) for owner, number, size in self._connection.execute(found)}
+
+    def models(self, owner: str | None = None) -> list[tuple[str, str, str]]:
+        """Owner, job and folder of the tuned models of an owner, or of all owners."""
+        found = select(models.c.owner, models.c.job_id, models.c.path)
+        if owner is not None:
+            found = found.where(models.c.owner == owner)
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(found)]
 
     def largest_jobs(self, owner: str, limit: int) -> list[tuple[str, str, int, int]]:
         """Id, name, number of checkpoints and their bytes of the owner's largest jobs, the largest first."""

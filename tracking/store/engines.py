@@ -1,4 +1,4 @@
-"""Engines: which job answers for a base model of an owner, and where the process of its attempt listens."""
+"""Engines: which job answers for a base model, of one owner or of all, and where the process of its attempt listens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from sqlalchemy import Column, Connection, Index, Integer, Select, String, Table
 from tracking.store.database import insert_into
 from tracking.store.errors import StaleJobError
 from tracking.store.records import JobRef
-from tracking.store.rows import columns_of, metadata
+from tracking.store.rows import columns_of, jobs, metadata
 
 engines = Table(
     "engines",
@@ -52,8 +52,9 @@ class EngineRepository:
         return None if row is None else EngineRecord(*row)
 
     def of_owner(self, owner: str) -> list[EngineRecord]:
-        """The newest engine of each key."""
-        rows = self._connection.execute(select(*COLUMNS).where(engines.c.owner == owner).order_by(engines.c.key))
+        """The newest engine of each key whose job is the owner's, also those that all owners share."""
+        own = select(*COLUMNS).join(jobs, jobs.c.id == engines.c.job_id).where(jobs.c.owner == owner)
+        rows = self._connection.execute(own.order_by(engines.c.key))
         return [EngineRecord(*row) for row in rows]
 
     def lock(self, owner: str, key: str) -> EngineRecord | None:

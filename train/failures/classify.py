@@ -9,7 +9,7 @@ from pathlib import Path
 from ftlab.errors import FineTuneLabError
 from ftlab.files import free_bytes, is_disk_full
 from ftlab.status import FailureCause, ReasonCode
-from train.failures.errors import DeviceTooSmallError, DiskFullError, LossDivergedError
+from train.failures.errors import DeviceTooSmallError, DiskFullError, EngineCrashedError, LossDivergedError
 from train.failures.signs import SIGNS, is_native, storage_sentence
 from train.plan import Failure
 
@@ -75,6 +75,8 @@ def find_failure(error: BaseException, folder: Path) -> Failure | None:
         message = f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
         measured = (f"The trial pass over the longest rows measured: {error}.",)
         return Failure(ReasonCode.DEVICE_OOM, message, cause=FailureCause.GPU_MEMORY_TRAINING, notes=measured)
+    if isinstance(error, EngineCrashedError):
+        return Failure(ReasonCode.WORKER_CRASHED, str(error))
     if isinstance(error, DiskFullError):
         return Failure(ReasonCode.DISK_FULL, str(error))
     if full := _disk_full(error):

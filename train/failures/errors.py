@@ -11,3 +11,7 @@ class DeviceTooSmallError(RuntimeError):
 
 class DiskFullError(RuntimeError):
     """A disk is full. The message is made before anything is cleaned up, and gives the free space at that moment."""
+
+
+class EngineCrashedError(RuntimeError):
+    """The program that computes the answers of an engine ended by itself. The message says how, in one sentence."""

@@ -45,6 +45,8 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     adapter: Path | None = None
     """Folder of the adapter; `None` is the base model."""
+    cache_salt: str | None = None
+    """Prompts with different ones share no memory; timing would show which prompts there were."""
     is_text: bool = False
     """Whether the answer continues the text of the prompt, instead of a conversation."""
 
@@ -80,18 +82,21 @@ class Answer:
 
     def take(self, logits: Tensor) -> None:
         """Choose the next token from its logits, and send what is certain of the text."""
-        sampled = self._sampler.take(logits)
+        self.add(self._sampler.take(logits))
+
+    def add(self, sampled: SampledToken) -> None:
+        """Add the next token, and send what is certain of the text."""
         self.last_token = sampled.token
         self._num_tokens += 1
         if sampled.token in self.end_ids:
-            self._end("stop", "")
+            self.end("stop")
             return
         self._note(sampled)
         text = self._text.push(sampled.token)
         if self._text.is_stopped:
-            self._end("stop", text)
+            self.end("stop", text)
         elif self._num_tokens >= self.prompt.max_new_tokens:
-            self._end("length", text)
+            self.end("length", text)
         elif text:
             self.send(Piece(text, self._sent_with(text), self._num_tokens))
 
@@ -101,7 +106,8 @@ class Answer:
             self.is_over = True
             self.send(Piece(num_tokens=self._num_tokens, error=error))
 
-    def _end(self, finish: Literal["stop", "length"], text: str) -> None:
+    def end(self, finish: Literal["stop", "length"], text: str = "") -> None:
+        """End the answer after `text`, the last that is certain."""
         text += self._text.finish()
         if self._text.is_stopped:
             finish = "stop"

@@ -54,11 +54,7 @@ class Engine:
         self.tokenizer_of = lru_cache(maxsize=64)(self._tokenizer_of)
 
     def _tokenizer_of(self, adapter: Path | None) -> "PreTrainedTokenizerBase":
-        """The tokenizer of an adapter, or of the base model. Blocks while it is read for the first time."""
-        tokenizer = load_tokenizer(replace(self._base, adapter=adapter))
-        # The first call resets truncation and padding, which fails while another thread uses the tokenizer.
-        tokenizer("")
-        return tokenizer
+        return engine_tokenizer(self._base, adapter)
 
     def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
         """Begin an answer, whose pieces go to `send` on the engine's thread.
@@ -88,14 +84,14 @@ class Engine:
         """Take no more requests if there has been none for this long; return whether it is so."""
         with self._changed:
             if self.is_idle and time.monotonic() - self.used_at >= for_s:
-                self._closing = _closing("The engine ends because it was idle")
+                self._closing = closing_error("The engine ends because it was idle")
                 self._changed.notify()
         return self._closing is not None
 
     def close(self, why: str) -> None:
         """Take no more requests, and fail those that are running."""
         with self._changed:
-            self._closing = self._closing or _closing(why)
+            self._closing = self._closing or closing_error(why)
             self._changed.notify()
 
     def run(self) -> None:
@@ -170,5 +166,14 @@ class Engine:
                 self._batches.add(answer)
 
 
-def _closing(why: str) -> ServiceUnavailableError:
+def engine_tokenizer(base: BaseModel, adapter: Path | None) -> "PreTrainedTokenizerBase":
+    """The tokenizer of an adapter, or of the base model. Blocks while it is read."""
+    tokenizer = load_tokenizer(replace(base, adapter=adapter))
+    # The first call resets truncation and padding, which fails while another thread uses the tokenizer.
+    tokenizer("")
+    return tokenizer
+
+
+def closing_error(why: str) -> ServiceUnavailableError:
+    """The error of a request that an engine does not take any more."""
     return ServiceUnavailableError(f"{why}; send the request again.", "engine_closing")

@@ -5,11 +5,12 @@ import json
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import uvicorn
 from pydantic import ValidationError
@@ -20,21 +21,49 @@ from starlette.routing import Route
 
 from ftlab.disconnect import unless_disconnected
 from ftlab.errors import AuthenticationError, FineTuneLabError, MalformedRequestError
-from ftlab.schemas.chat import ADAPTER_FIELD, ChatRequest, CompletionRequest
-from train.inference.answers import Piece, Prompt
-from train.inference.engine import Engine
-from train.inference.prompts import chat_prompts, completion_prompts, shown_tools
+from ftlab.schemas.chat import ADAPTER_FIELD, SALT_FIELD, ChatRequest, CompletionRequest
+from train.inference.answers import Answer, Piece, Prompt
+from train.inference.prompts import Limits, chat_prompts, completion_prompts, shown_tools
 from train.inference.replies import ChatReply, Reply, TextReply
 from train.inference.tool_calls import has_known_form
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CLOSE_TIMEOUT_S = 2
 Body = TypeVar("Body", ChatRequest, CompletionRequest)
 
 
+class AnyEngine(Protocol):
+    """One base model that answers prompts, however it computes them. `run` is called on a thread of its own."""
+
+    limits: Limits
+    num_turns: int
+    """Grows while the engine makes progress, also without requests."""
+
+    def tokenizer_of(self, adapter: Path | None, /) -> "PreTrainedTokenizerBase":
+        """The tokenizer of an adapter, or of the base model. Blocks while it is read for the first time."""
+
+    def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
+        """Begin an answer, whose pieces go to `send`, which must not block."""
+
+    def cancel(self, answers: Sequence[Answer]) -> None:
+        """Stop computing answers that nobody waits for."""
+
+    def close_if_idle(self, for_s: float) -> bool:
+        """Take no more requests if there has been none for this long; return whether it is so."""
+
+    def close(self, why: str) -> None:
+        """Take no more requests, and fail those that are running."""
+
+    def run(self) -> None:
+        """Compute until the engine is closed."""
+
+
 class EngineServer:
     """Serves one engine on a free port, from a thread of its own."""
 
-    def __init__(self, engine: Engine, host: str, token: str) -> None:
+    def __init__(self, engine: AnyEngine, host: str, token: str) -> None:
         self._engine = engine
         self.token = token
         self._socket = socket.create_server((host, 0))
@@ -64,13 +93,15 @@ class EngineServer:
         self._socket.close()
 
     async def _chat(self, request: Request) -> Response:
-        chat, adapter = await self._body(request, ChatRequest)
+        chat, adapter, salt = await self._body(request, ChatRequest)
         prompts, reply = await asyncio.to_thread(self._chat_reply, chat, adapter)
+        prompts = [replace(prompt, cache_salt=salt) for prompt in prompts]
         return await self._answer(request, prompts, reply, is_stream=bool(chat.stream), usage=chat.has_usage_chunk)
 
     async def _complete(self, request: Request) -> Response:
-        asked, adapter = await self._body(request, CompletionRequest)
+        asked, adapter, salt = await self._body(request, CompletionRequest)
         prompts, reply = await asyncio.to_thread(self._text_reply, asked, adapter)
+        prompts = [replace(prompt, cache_salt=salt) for prompt in prompts]
         return await self._answer(request, prompts, reply, is_stream=bool(asked.stream), usage=asked.has_usage_chunk)
 
     async def _release(self, request: Request) -> Response:
@@ -122,12 +153,12 @@ class EngineServer:
             self._engine.cancel(answers)
             raise
 
-    async def _body(self, request: Request, model: type[Body]) -> tuple[Body, Path | None]:
+    async def _body(self, request: Request, model: type[Body]) -> tuple[Body, Path | None, str | None]:
         self._check_token(request)
         document = json.loads(await request.body())
-        folder = document.pop(ADAPTER_FIELD, None)
+        folder, salt = document.pop(ADAPTER_FIELD, None), document.pop(SALT_FIELD, None)
         try:
-            return model.model_validate_json(json.dumps(document)), Path(folder) if folder else None
+            return model.model_validate_json(json.dumps(document)), Path(folder) if folder else None, salt
         except ValidationError as error:
             # The API has checked the same model: only another version of it comes here.
             raise MalformedRequestError(f"The engine cannot read the request ({error.error_count()} errors).") from None

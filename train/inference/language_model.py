@@ -72,7 +72,7 @@ class LanguageModel:
 
         Raises `InvalidRequestError` (`model_invalid`) for a damaged adapter.
         """
-        key = _key_of(folder)
+        key = adapter_key(folder)
         adapter = self._adapters.pop(key, None)
         if adapter is None:
             name = f"adapter-{next(self._numbers)}"
@@ -142,7 +142,8 @@ class LanguageModel:
             self._model.delete_adapter(self._adapters.pop(key).name)
 
 
-def _key_of(folder: Path) -> AdapterKey:
+def adapter_key(folder: Path) -> AdapterKey:
+    """Raises `InvalidRequestError` (`model_invalid`) for a folder without the weights of an adapter."""
     try:
         found = (folder / ADAPTER_WEIGHTS).stat()
     except OSError:

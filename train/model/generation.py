@@ -2,18 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def end_token_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end an answer: those of the model, and the tokenizer's end of text."""
-    of_model = model.generation_config.eos_token_id
+    return end_ids_of(model.generation_config, tokenizer)
+
+
+def end_ids_of(settings: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer of a model with these settings, for a model that another process loads."""
+    of_model = settings.eos_token_id
     known = of_model if isinstance(of_model, list) else [of_model]
     return sorted({token for token in [*known, tokenizer.eos_token_id] if token is not None})
+
+
+def stored_settings(folder: Path) -> GenerationConfig:
+    """The settings of the model in a folder, as transformers gives them to the model that it loads."""
+    try:
+        return GenerationConfig.from_pretrained(folder)
+    except OSError:  # it has no file of them
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
 
 
 def generation_config(

@@ -1,6 +1,6 @@
 """The async client, with its smaller resources."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -27,7 +27,7 @@ from ftlab.errors import NotFoundError
 from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
 from ftlab.schemas.accounts import AuditEntry, Session
 from ftlab.schemas.disk import DiskReport
-from ftlab.schemas.replies import DeviceUse, JobSeries
+from ftlab.schemas.replies import DeviceUse, JobSeries, ModelPrune
 from ftlab.schemas.telemetry import NodeHistory
 
 
@@ -190,6 +190,29 @@ class AsyncModels:
         """
         request = Request("POST", "/api/models/check", document={"model": ref}, idempotency_key=key_for_retries())
         return await self._transport.read(ModelCheck, request)
+
+    async def prune(
+        self,
+        models: Collection[str] = (),
+        *,
+        older_than_days: float = 0.0,
+        keep_newest: int = 1,
+        keep_best: bool = True,
+        dry_run: bool = False,
+    ) -> ModelPrune:
+        """Delete these models, by default all of yours that a rule names; with `dry_run`, only list them.
+
+        The newest and the best of each base model stay, and those that are still needed. Raises `NotFoundError`.
+        """
+        document = {
+            "models": list(models),
+            "older_than_days": older_than_days,
+            "keep_newest": keep_newest,
+            "keep_best": keep_best,
+            "dry_run": dry_run,
+        }
+        request = Request("POST", "/api/models/prune", document=document, may_repeat=dry_run)
+        return await self._transport.read(ModelPrune, request)
 
 
 class AsyncQuotas:

@@ -1,4 +1,6 @@
-"""An engine in the queue: it starts without data, makes room for a job of higher priority, and comes back."""
+"""An engine in the queue: it starts without data, and ends for a job of higher priority."""
+
+import pytest
 
 from ftlab.schemas import EngineConfig
 from ftlab.status import JobStatus, ReasonCode, StopKind
@@ -30,19 +32,16 @@ def test_an_engine_starts_without_data(world: World):
     assert (plan.model, plan.pinned_revision, plan.config.idle_timeout_s) == ("org/name", "local-1", 7)
 
 
-def test_an_engine_makes_room_and_comes_back(world: World):
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_an_engine_ends_for_a_job_of_higher_priority(world: World, is_forced: bool):
     engine = add_engine(world)
     world.tick()
     world.trains(engine)
-    urgent = world.submit(priority=90)
+    world.submit(priority=90)
     world.tick(after_s=world.settings.preemption_min_run_s + 1)
     assert (world.status(engine), world.job(engine).stop_kind) == (JobStatus.PAUSING, StopKind.PREEMPT)
 
-    world.stops(engine, ReasonCode.PREEMPTED)
-    assert world.status(engine) is JobStatus.QUEUED
-    world.trains(urgent)
-    world.end_attempt(urgent, ReasonCode.USER_CANCELLED)
-    world.tick(after_s=1)
-    world.tick(after_s=1)
-    assert world.status(engine) is JobStatus.PENDING
-    assert world.attempt(engine).number == 2
+    world.stops(engine, ReasonCode.WORKER_CRASHED if is_forced else ReasonCode.PREEMPTED)
+    job = world.job(engine)
+    assert (job.status, job.reason) == (JobStatus.COMPLETED, ReasonCode.OK)
+    assert job.message.endswith("The next request starts another one.")

@@ -3,9 +3,12 @@
 import os
 from dataclasses import replace
 
+from ftlab.schemas.accounts import Scope
+from serve.accounts.folder_sizes import KEEP_S, FolderSizes
+from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, S, bring
-from tests.unit.tracking.samples import add_job, checkpoint, model
+from tests.unit.tracking.samples import add_job, checkpoint, dataset, model
 
 
 def uses(client):
@@ -58,3 +61,33 @@ def test_sizes_by_kind_and_the_largest_jobs(client, store, settings):
         (large, "large", 2, 30),
         (small, "small", 1, 5),
     ]
+
+
+def test_an_admin_sees_what_others_use(client, store):
+    add_checkpoints(store, [10, 20], owner="ann")
+    add_checkpoints(store, [1], owner="bob")
+    with store.begin() as tx:
+        tx.datasets.add(replace(dataset("ds-1", owner="bob"), size_bytes=500))
+    reader, admin = add_key(store, "ann", Scope.TRAIN), add_key(store, "root", Scope.ADMIN)
+    found = client.get("/api/disk", headers=admin).json()
+    assert [(use["owner"], use["kind"], use["num"], use["size_bytes"]) for use in found["others"]] == [
+        ("bob", "datasets", 1, 500),
+        ("ann", "checkpoints", 2, 30),
+        ("bob", "checkpoints", 1, 1),
+    ]
+    mine = client.get("/api/disk", headers=reader).json()
+    assert mine["others"] == []
+    assert ("ann", 2, 30) in [(use["owner"], use["num"], use["size_bytes"]) for use in mine["data"]]
+
+
+def test_a_folder_is_measured_once_in_a_while(tmp_path):
+    clock = [0.0]
+    sizes = FolderSizes(lambda: clock[0])
+    assert sizes.of(tmp_path / "none").num == 0
+    (tmp_path / "file").write_bytes(b"xyz")
+    assert (sizes.of(tmp_path).num, sizes.of(tmp_path).size_bytes) == (1, 3)
+    (tmp_path / "more").write_bytes(b"xyz")
+    clock[0] = KEEP_S - 1
+    assert sizes.of(tmp_path).num == 1
+    clock[0] = KEEP_S
+    assert sizes.of(tmp_path).num == 2

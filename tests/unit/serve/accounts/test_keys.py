@@ -8,6 +8,7 @@ from ftlab.schemas.accounts import Scope
 from tests.unit.serve.accounts.with_keys import add_key, bearer
 
 KEYS, USERS, JOBS = "/api/keys", "/api/users", "/api/training/jobs"
+CHAT = "/v1/chat/completions"
 ALL = {"scopes": ["admin"]}
 
 
@@ -144,12 +145,15 @@ def test_the_audit_log_says_who_did_what_for_whom(client, services, store, admin
     ann = add_key(store, "ann", Scope.READ)
     client.put("/api/quota", params={"owner": "ann"}, json={"weight": 2.0}, headers=admin)
     client.post(JOBS, json={}, headers=ann)
+    for key in (admin, ann):  # an answer changes nothing; only that somebody may not ask for one is of interest
+        client.post(CHAT, json={}, headers=key)
     services.trail.flush()
 
     entries = client.get("/api/audit", headers=admin).json()["data"]
 
     seen = [(each["user"], each["owner"], each["action"], each["path"], each["status"]) for each in entries]
     assert seen == [
+        ("ann", "ann", f"POST {CHAT}", CHAT, 403),
         ("ann", "ann", f"POST {JOBS}", JOBS, 403),
         ("root", "ann", "PUT /api/quota", "/api/quota", 200),
     ]

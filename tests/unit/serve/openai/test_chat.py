@@ -12,12 +12,14 @@ from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
 from ftlab.schemas import EngineConfig
+from ftlab.schemas.accounts import Scope
 from ftlab.status import JobStatus, ReasonCode
 from serve.context import Services
 from serve.engines import proxy
 from tests.support.fake_engines import FakeEngines
 from tests.support.model_folders import write_adapter, write_linear_model
 from tests.support.service_fakes import FakeCoordinator, running
+from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.tracking.samples import NOW, add_job, checkpoint, model, start
 from tracking.store.records import JobRecord
 from train.checkpoints.checkpoint_files import step_name
@@ -73,8 +75,9 @@ def ask(client: OpenAI, name: str = BASE, **options: Any) -> Any:
 def test_base_tuned_and_checkpoint_share_an_engine(
     openai: OpenAI, engines: FakeEngines, tuned: JobRecord, services: Services
 ) -> None:
-    [shown] = [each.id for each in openai.models.list() if each.id.startswith("ft:")]
-    names = [BASE, shown, f"{shown}:ckpt-step-10", "job:support", f"job:{tuned.id}/step-10", "model:mdl-1"]
+    shown, checkpoint_id = [each.id for each in openai.models.list() if each.id.startswith("ft:")]
+    assert checkpoint_id == f"{shown}:ckpt-step-10"
+    names = [BASE, shown, checkpoint_id, "job:support", f"job:{tuned.id}/step-10", "model:mdl-1"]
     replies = [ask(openai, name) for name in names]
 
     assert [reply.model for reply in replies] == names
@@ -242,3 +245,33 @@ def test_an_engine_cannot_be_submitted(client: TestClient) -> None:
     reply = client.post("/api/training/jobs", json={"kind": "engine", "model": BASE})
     assert reply.status_code == 422
     assert "submitted by the service itself" in reply.json()["error"]["message"]
+
+
+def test_owners_share_the_engine_of_a_base_model(
+    client: TestClient, engines: FakeEngines, tuned: JobRecord, services: Services
+) -> None:
+    ann, bob = add_key(services.store, "ann", Scope.TRAIN), add_key(services.store, "bob", Scope.TRAIN)
+    theirs = saved(services, owner="ann")
+
+    def ask_as(headers: dict[str, str], model: str) -> int:
+        body = {"model": model, "messages": HELLO}
+        return client.post("/v1/chat/completions", json=body, headers=headers).status_code
+
+    assert [ask_as(bob, BASE), ask_as(ann, BASE), ask_as(ann, f"job:{theirs}/step-10")] == [200, 200, 200]
+    assert [job.owner for job in engines.jobs()] == ["bob"], "it is the job of whoever asked first"
+    assert len({request["cache_salt"] for request in engines.requests}) == 2
+    # The adapter is in the engine, and still unknown to others.
+    assert ask_as(bob, f"job:{theirs}/step-10") == 404
+    assert not [each for each in client.get("/v1/models", headers=bob).json()["data"] if each["id"].startswith("ft:")]
+    [engine] = engines.jobs()
+    assert client.get(f"/api/training/jobs/{engine.id}", headers=ann).status_code == 404
+
+    # While it waits, others do not hear what it waits for.
+    engines.is_starting = False
+    with services.store.begin() as tx:
+        tx.attempts.end(engine.ref, reason=ReasonCode.OK, message="", now=NOW)
+        tx.jobs.move(engine.ref, JobStatus.COMPLETED, now=NOW)
+    body = {"model": BASE, "messages": HELLO}
+    mine, other = (client.post("/v1/chat/completions", json=body, headers=key).json()["error"] for key in (bob, ann))
+    assert "Waiting for the scheduler" in mine["message"]
+    assert other["message"].endswith("It was started for another user, and waits for its devices.")

@@ -151,7 +151,7 @@ def test_a_job_lives_to_its_end(openai: OpenAI, services):
         openai.files.delete(result)
 
     names = [model.id for model in openai.models.list()]
-    assert names == [done.fine_tuned_model, ALIAS, BASE]
+    assert names == [done.fine_tuned_model, f"{done.fine_tuned_model}:ckpt-step-2", ALIAS, BASE]
     assert openai.models.retrieve(f"{done.fine_tuned_model}:ckpt-step-2").owned_by == "org-local"
     assert openai.models.retrieve(BASE).owned_by == "system"
 

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EngineConfig
+from ftlab.schemas import EngineConfig, NoticePayload
 from ftlab.status import StopKind
 from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, RunReport
 
@@ -49,10 +49,12 @@ class Attempt:
     link: Link
     thread: threading.Thread
     outcomes: list[Outcome]
+    errors: list[Exception]
 
     def client(self) -> OpenAI:
-        wait_for(lambda: len(self.link.reports) == 2, "the engine to listen")
-        loaded, ready = self.link.reports
+        wait_for(lambda: len(self.link.reports) == 3, "the engine to listen")
+        chosen, loaded, ready = self.link.reports
+        assert isinstance(chosen, NoticePayload)
         assert isinstance(loaded, ModelLoaded)
         assert isinstance(ready, EngineReady)
         return OpenAI(base_url=f"{ready.address}/v1", api_key=ready.token, max_retries=0)
@@ -82,6 +84,7 @@ def plan(models: Path, tmp_path: Path, **changes: Any) -> EnginePlan:
         "threads": 1,
         "model": "org/tiny",
         "pinned_revision": None,
+        "inference_folder": tmp_path / "inference",
     }
     return EnginePlan(**(values | changes))
 
@@ -89,10 +92,17 @@ def plan(models: Path, tmp_path: Path, **changes: Any) -> EnginePlan:
 def begin(plan: EnginePlan) -> Attempt:
     from train.run_job import run_job
 
-    link, outcomes = Link(), list[Outcome]()
-    thread = threading.Thread(target=lambda: outcomes.append(run_job(plan, link)))
+    link, outcomes, errors = Link(), list[Outcome](), list[Exception]()
+
+    def run() -> None:
+        try:
+            outcomes.append(run_job(plan, link))
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
-    return Attempt(link, thread, outcomes)
+    return Attempt(link, thread, outcomes, errors)
 
 
 def test_an_engine_without_requests_ends(models: Path, tmp_path: Path) -> None:

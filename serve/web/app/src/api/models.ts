@@ -4,6 +4,10 @@ import { http, unwrap, type Schemas } from "./client";
 
 export type TunedModel = Schemas["TunedModel"];
 export type ModelCheck = Schemas["ModelCheck"];
+export type ModelRule = Schemas["ModelRule"];
+
+/** Delete tuned models by a rule, or only report them. */
+export const pruneModels = (rule: ModelRule) => unwrap(http.POST("/api/models/prune", { body: rule }));
 
 const PAGE_SIZE = 100;
 

@@ -393,7 +393,8 @@ export interface paths {
         };
         /**
          * Report what takes up the disk
-         * @description Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints.
+         * @description Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints; for an
+         *     admin, the use of the other owners too. Sizes of folders may be five minutes old.
          */
         get: operations["get_disk_api_disk_get"];
         put?: never;
@@ -1415,6 +1416,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/prune": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete tuned models by a rule
+         * @description Those that are old enough, except the newest and the best of each base model, those of jobs with a pinned
+         *     checkpoint, and those that are still needed. With `dry_run`, nothing is deleted.
+         */
+        post: operations["prune_models_api_models_prune_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models/{model_id}": {
         parameters: {
             query?: never;
@@ -1743,7 +1765,7 @@ export interface paths {
         };
         /**
          * List models
-         * @description Models that your jobs delivered, and the base models that this service has.
+         * @description Models that your jobs delivered, each with the checkpoints of its job, and the base models of this service.
          */
         get: operations["list_models_v1_models_get"];
         put?: never;
@@ -1763,7 +1785,8 @@ export interface paths {
         };
         /**
          * Get a model
-         * @description The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) can be got, but are not listed.
+         * @description The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) of jobs without a model can be got, but are not
+         *     listed.
          */
         get: operations["get_model_v1_models__model__get"];
         put?: never;
@@ -4294,6 +4317,8 @@ export interface components {
             free_bytes: number;
             /** Data */
             data?: components["schemas"]["DiskUse"][];
+            /** Others */
+            others?: components["schemas"]["DiskUse"][];
             /** Jobs */
             jobs?: components["schemas"]["JobDisk"][];
         } & {
@@ -5980,6 +6005,20 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * KeptModel
+         * @description A tuned model that a rule names, and that stays.
+         */
+        KeptModel: {
+            /** Model Id */
+            model_id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        } & {
+            [key: string]: unknown;
+        };
         /** KeyList */
         KeyList: {
             /** Data */
@@ -6391,6 +6430,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ModelPrune
+         * @description What a rule deletes, or would delete.
+         */
+        ModelPrune: {
+            /** Dry Run */
+            dry_run: boolean;
+            /** Data */
+            data?: components["schemas"]["TunedModel"][];
+            /** Size Bytes */
+            size_bytes: number;
+            /** Kept */
+            kept?: components["schemas"]["KeptModel"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ModelReference
          * @description A model to check.
          */
@@ -6418,6 +6473,41 @@ export interface components {
             metrics?: components["schemas"]["MetricResult"][];
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * ModelRule
+         * @description Which tuned models to delete. Those that are still needed, or made of a pinned checkpoint, always stay.
+         */
+        ModelRule: {
+            /**
+             * Models
+             * @description Ids or names of models; none means all of yours. All models of a job go together.
+             */
+            models?: string[];
+            /**
+             * Older Than Days
+             * @description Only those that were delivered longer ago.
+             * @default 0
+             */
+            older_than_days: number;
+            /**
+             * Keep Newest
+             * @description Keep this many of the newest of each base model.
+             * @default 1
+             */
+            keep_newest: number;
+            /**
+             * Keep Best
+             * @description Keep the one with the lowest eval loss of each base model, method and evaluation dataset.
+             * @default true
+             */
+            keep_best: boolean;
+            /**
+             * Dry Run
+             * @description Only report what would be deleted.
+             * @default false
+             */
+            dry_run: boolean;
         };
         /**
          * Move
@@ -9580,6 +9670,7 @@ export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
+export type SchemaKeptModel = components['schemas']['KeptModel'];
 export type SchemaKeyList = components['schemas']['KeyList'];
 export type SchemaKeyRotation = components['schemas']['KeyRotation'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
@@ -9597,8 +9688,10 @@ export type SchemaMetricPoint = components['schemas']['MetricPoint'];
 export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
+export type SchemaModelPrune = components['schemas']['ModelPrune'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaModelResult = components['schemas']['ModelResult'];
+export type SchemaModelRule = components['schemas']['ModelRule'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
@@ -13104,6 +13197,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelCheck"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    prune_models_api_models_prune_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPrune"];
                 };
             };
             /** @description Error */

@@ -63,7 +63,7 @@ function Kinds({ report }: { report: DiskReport }) {
     <table className="table stack records">
       <TableHead columns={["What", "Owner", "Number", "Size"]} />
       <tbody>
-        {report.data?.map(({ kind, owner, num, size_bytes: size }) => (
+        {[...(report.data ?? []), ...(report.others ?? [])].map(({ kind, owner, num, size_bytes: size }) => (
           <tr key={`${kind} ${owner ?? ""}`}>
             <th scope="row">{KINDS[kind].label}</th>
             <td data-label="Owner">{owner ?? "shared by all"}</td>

@@ -1,13 +1,16 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { modelListQuery, type TunedModel } from "../../api/models";
 import { useTitle } from "../../app/useTitle";
 import { ago, count } from "../../format/format";
 import { modelAddress } from "../../jobs/JobActions";
 import { Link } from "../../router/Link";
+import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { OlderRecords } from "../../ui/OlderRecords";
 import { TableHead } from "../../ui/TableHead";
+import { CleanUpModels } from "./CleanUpModels";
 import "../records.css";
 
 const KINDS: Record<string, string> = { adapter: "adapter", full: "all weights" };
@@ -15,13 +18,16 @@ const KINDS: Record<string, string> = { adapter: "adapter", full: "all weights" 
 /** What jobs have delivered. */
 export default function ModelsPage() {
   useTitle("Models");
+  const [isCleaning, setCleaning] = useState(false);
   const list = useInfiniteQuery(modelListQuery);
   const models = list.data?.pages.flatMap((page) => page.data) ?? [];
   return (
     <>
       <div className="page-head">
         <h1>Models</h1>
+        {models.length > 0 && <Button onClick={() => { setCleaning(true); }}>Delete old models…</Button>}
       </div>
+      {isCleaning && <CleanUpModels onClose={() => { setCleaning(false); }} />}
       {list.isPending && <Loading lines={6} />}
       {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
       {list.isSuccess && models.length === 0 && (
