@@ -167,6 +167,7 @@ class ReasonCode(StrEnum):
     HOST_OOM = "host_oom"
     DISK_FULL = "disk_full"
     STORAGE_ERROR = "storage_error"
+    JUDGE_UNAVAILABLE = "judge_unavailable"
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     LOSS_DIVERGED = "loss_diverged"
     WORKER_CRASHED = "worker_crashed"
@@ -192,6 +193,8 @@ class FailureCause(StrEnum):
     HOST_MEMORY = "host_memory"
     DISK_FULL = "disk_full"
     STORAGE = "storage"
+    JUDGE_UNAVAILABLE = "judge_unavailable"
+    """A model that rates the answers of an evaluation does not respond."""
     STUCK = "stuck"
     DIVERGED = "diverged"
     LEARNED_NOTHING = "learned_nothing"
@@ -236,6 +239,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.HOST_OOM: C.HOST_MEMORY,
     R.DISK_FULL: C.DISK_FULL,
     R.STORAGE_ERROR: C.STORAGE,
+    R.JUDGE_UNAVAILABLE: C.JUDGE_UNAVAILABLE,
     R.CHECKPOINT_CORRUPT: C.CHECKPOINT_DAMAGED,
     R.LOSS_DIVERGED: C.DIVERGED,
     R.WORKER_CRASHED: C.KILLED,
@@ -255,6 +259,7 @@ RETRY_CLASSES: dict[ReasonCode, RetryClass] = dict.fromkeys(ReasonCode, RetryCla
     R.WORKER_HUNG: RetryClass.BUDGET,
     R.COLLECTIVE_ERROR: RetryClass.BUDGET,
     R.GPU_LOST: RetryClass.BUDGET,
+    R.JUDGE_UNAVAILABLE: RetryClass.BUDGET,
     R.NODE_LOST: RetryClass.FREE,
     R.PREEMPTED: RetryClass.FREE,
     R.SERVICE_RESTARTED: RetryClass.FREE,

@@ -1,13 +1,14 @@
 """Messages between the run driver and a training process: the plan of an attempt, and its reports."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
+from ftlab.schemas.judges import JudgeServer
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
 __all__ = [
@@ -167,6 +168,8 @@ class EvaluationPlan(RunPlan):
     dataset: DataFile
     models: tuple[MeasuredModel, ...]
     """Base models first."""
+    judges: Mapping[str, JudgeServer] = field(default_factory=dict)
+    """The judges that the metrics name, without their keys."""
     identities: tuple[str, ...] | None = None
     """What the models were at the submission, if that was known: they must be the same now."""
 

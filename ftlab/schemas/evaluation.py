@@ -9,6 +9,7 @@ from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, Num
 from ftlab.schemas.base_config import BaseJobConfig
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.config import DatasetId
+from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore
 
 MAX_MODELS = 20
 MAX_METRICS = 20
@@ -89,7 +90,9 @@ Metric = Annotated[
     | NumericAnswer
     | Regex
     | JsonSchema
-    | PythonFile,
+    | PythonFile
+    | JudgeScore
+    | JudgePreference,
     Field(discriminator="type"),
 ]
 """Any metric; `type` says which."""
@@ -166,6 +169,11 @@ class EvaluationConfig(BaseJobConfig):
     @property
     def datasets(self) -> list[str]:
         return [self.dataset]
+
+    @property
+    def judges(self) -> list[str]:
+        """The names of the judges that its metrics ask, each once."""
+        return list(dict.fromkeys(metric.judge for metric in self.metrics if isinstance(metric, JudgeMetric)))
 
     @property
     def metric_names(self) -> list[str]:

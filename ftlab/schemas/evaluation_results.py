@@ -103,5 +103,7 @@ class AnsweredRow(WireModel):
     """Keys of the models whose answer reached `generation.max_new_tokens` before its end."""
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Scores by the key of the model and by metric."""
+    judge_replies: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    """What a judge replied, by the key of the model and by metric; one reply for each order of a pair."""
     skipped: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Why a metric has no score, by the key of the model and by metric."""

@@ -1,6 +1,6 @@
 """Evaluations: how they are submitted, and what they found. Every function that is not a route blocks on the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated
@@ -12,7 +12,7 @@ from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
-from ftlab.schemas.evaluation import Perplexity
+from ftlab.schemas.evaluation import Metric, Perplexity
 from ftlab.schemas.evaluation_results import (
     RESULTS_FILE,
     RESULTS_FOLDER,
@@ -20,6 +20,7 @@ from ftlab.schemas.evaluation_results import (
     AnsweredRow,
     EvaluationResults,
 )
+from ftlab.schemas.judges import JudgeMetric, JudgeServer
 from ftlab.schemas.methods import RowKind
 from ftlab.schemas.replies import AnsweredRowList
 from ftlab.status import JobKind, JobStatus
@@ -157,6 +158,7 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
     check_max_cost(services, config)
     settings = services.settings
     metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
+    metrics = [_with_judge(metric, f"metrics.{place}", settings.judges) for place, metric in enumerate(metrics)]
     models: list[str] = []
     sources: list[str] = []
     name = ""
@@ -183,6 +185,21 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
     is_unchecked = any(answer.is_away for answer in answers)
     config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics})
     return _Checked(config, name, tuple(dict.fromkeys(sources)), is_unchecked)
+
+
+def _with_judge(metric: Metric, field: str, judges: Mapping[str, JudgeServer]) -> Metric:
+    """The metric with the model of its judge. Raise `InvalidRequestError` for one that the service lacks."""
+    if not isinstance(metric, JudgeMetric):
+        return metric
+    server = judges.get(metric.judge)
+    if server is None:
+        known = f"it has: {', '.join(sorted(judges))}" if judges else "the setting judges lists none"
+        message = f"{field}.judge is not a judge of this service; {known}."
+        raise InvalidRequestError(message, "invalid_config", f"{field}.judge")
+    if metric.model not in (None, server.model):
+        message = f"{field}.model is not the model of judge '{metric.judge}', which is '{server.model}'; leave it out."
+        raise InvalidRequestError(message, "invalid_config", f"{field}.model")
+    return metric.model_copy(update={"model": server.model})
 
 
 def _check_rows(config: EvaluationConfig, dataset: DatasetRecord) -> None:

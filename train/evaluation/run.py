@@ -14,7 +14,8 @@ from ftlab.schemas import EvaluationConfig, MetricsPayload, ProgressPayload
 from train.device_defaults import device_defaults
 from train.devices import place_of
 from train.evaluation.cases import Case, read_cases
-from train.evaluation.measures import AnswerMeasure, Measure, TokenLoss, measures_of
+from train.evaluation.judging import Judgement, Judging, Rated, judge_clients
+from train.evaluation.measures import AnswerMeasure, JudgeMeasure, Measure, TokenLoss, measures_of
 from train.evaluation.report import ModelRows, make_report, write_report
 from train.evaluation.row_store import ANSWERS, RowStore
 from train.evaluation.work import LoadedModel, Work
@@ -49,6 +50,7 @@ def run(plan: EvaluationPlan, link: RunLink) -> Outcome:
         raise_if_disk_full(error, plan.job_folder)
         raise
     finally:
+        evaluation.close()
         store.close()
         gc.collect()
     return Outcome(Ending.FINISHED, store.num_measured)
@@ -61,6 +63,7 @@ class _Evaluation:
         self._stop_poll = StopPoll(link, plan.time_left_s)
         self._place = place_of(plan)
         self._measures: Sequence[Measure] = measures_of(plan.config)
+        self._judges = judge_clients(plan)
         self._parts = _parts(plan.config, self._measures)
         self._cases: list[Case] = []
         self._total = 0
@@ -74,7 +77,8 @@ class _Evaluation:
         self._heartbeat.enter(Phase.LOADING)
         self._check_in()
         self._cases = read_cases(plan.dataset.rows, plan.config.max_rows)
-        self._total = len(self._cases) * len(self._parts) * len(plan.models)
+        num_judged = sum(isinstance(measure, JudgeMeasure) for measure in self._measures)
+        self._total = len(self._cases) * (len(self._parts) + num_judged) * len(plan.models)
         models = [self._measured(place, planned) for place, planned in enumerate(plan.models)]
         self._begin()
         self._heartbeat.enter(Phase.DELIVERING)
@@ -84,6 +88,11 @@ class _Evaluation:
             f"eval_{model.key}/{metric.metric}": metric.value for model in results.models for metric in model.metrics
         }
         self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
+
+    def close(self) -> None:
+        """End the requests to judges."""
+        for judge in self._judges.values():
+            judge.close()
 
     def _measured(self, place: int, planned: MeasuredModel) -> ModelRows:
         base = self._find(place, planned)
@@ -97,9 +106,23 @@ class _Evaluation:
             if isinstance(measure, AnswerMeasure):
                 self._check_in()
                 rows.numbers[measure.name] = measure.of_rows(answers, references)
+            elif isinstance(measure, JudgeMeasure):
+                judged = self._judged(place, planned, measure)
+                rows.numbers[measure.name] = {row: each.numbers for row, each in judged.items()}
+                rows.replies[measure.name] = {row: each.replies for row, each in judged.items()}
             else:
                 rows.numbers[measure.name] = self._store.part(place, measure.name)
         return rows
+
+    def _judged(self, place: int, planned: MeasuredModel, measure: JudgeMeasure) -> Mapping[int, Judgement]:
+        """What a judge made of each row, asking it about those that are missing."""
+        self._begin()
+        self._heartbeat.enter(Phase.EVALUATING)
+        base_answers = None if planned.base is None else self._store.part(planned.base, ANSWERS)
+        done = partial(self._done, place, measure.name)
+        judging = Judging(measure, self._judges[measure.metric.judge], self._check_in, done)
+        judging.rate(self._missing(place, measure.name), Rated(self._store.part(place, ANSWERS), base_answers))
+        return self._store.part(place, measure.name)
 
     def _find(self, place: int, planned: MeasuredModel) -> BaseModel:
         plan = self._plan
@@ -170,7 +193,7 @@ class _Evaluation:
 def _parts(config: EvaluationConfig, measures: Sequence[Measure]) -> dict[str, Measure | None]:
     """What is done with each model: answers, if a metric needs them, and the loss of each perplexity."""
     losses = {measure.name: measure for measure in measures if isinstance(measure, TokenLoss)}
-    needs_answers = any(isinstance(measure, AnswerMeasure) for measure in measures)
+    needs_answers = any(isinstance(measure, AnswerMeasure | JudgeMeasure) for measure in measures)
     return {**losses, **({ANSWERS: None} if needs_answers else {})}
 
 

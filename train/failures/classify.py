@@ -25,6 +25,7 @@ _REASONS_OF_CODES = {
     "model_hub_away": ReasonCode.MODEL_NOT_FOUND,
     "model_access_denied": ReasonCode.MODEL_ACCESS_DENIED,
     "checkpoint_corrupt": ReasonCode.CHECKPOINT_CORRUPT,
+    "judge_unavailable": ReasonCode.JUDGE_UNAVAILABLE,
 }
 """Reason by the code of one of our own errors. Any other code is `config_invalid` if the error blames the request (HTTP
 4xx).

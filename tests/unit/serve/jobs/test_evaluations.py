@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from cluster.fakes import FakeEventHub
 from cluster.runs.attempt_record import AttemptLog
 from cluster.runs.make_plan import make_plan
+from ftlab.schemas.judges import JudgeServer
 from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
@@ -180,6 +181,37 @@ def test_what_cannot_be_measured_is_refused(evaluator: Evaluator, client: TestCl
         error = refusal(evaluator.post("org/tiny-model", dataset=reply.json()["id"], metrics=[metric]), 422)
         assert (error["code"], error["param"]) == ("dataset_kind_mismatch", "dataset")
     assert client.get(JOBS).json()["data"] == []
+
+
+def test_a_metric_may_only_ask_the_judges_of_the_settings(evaluator: Evaluator, services: Services):
+    judge = {"type": "judge_score", "judge": "strict"}
+    error = refusal(evaluator.post("org/tiny-model", metrics=[judge]), 422)
+    assert error["param"] == "metrics.0.judge"
+    assert error["message"] == "metrics.0.judge is not a judge of this service; the setting judges lists none."
+    server = JudgeServer(url="http://127.0.0.1:9/v1", model="large", key_env="JUDGE_KEY")
+    evaluator.services.settings.judges["strict"] = server
+    for other, param in (
+        ({"judge": "http://127.0.0.1/v1"}, "metrics.0.judge"),
+        ({"judge": "other"}, "metrics.0.judge"),
+        ({"url": "http://127.0.0.1/v1"}, "metrics.0.url"),
+        ({"model": "small"}, "metrics.0.model"),
+        ({"rubric": "Is it good?"}, "metrics.0.rubric"),
+        ({"min_score": 10.0}, "metrics.0"),
+        ({"type": "judge_preference", "rubric": "{answer_a}"}, "metrics.0.rubric"),
+    ):
+        assert refusal(evaluator.post("org/tiny-model", metrics=[judge | other]), 422)["param"] == param, other
+    reply = evaluator.post("org/tiny-model", metrics=[judge, judge | {"type": "judge_preference"}])
+    assert reply.status_code == 201, reply.text
+    assert [metric["model"] for metric in reply.json()["resolved_config"]["metrics"]] == ["large", "large"]
+    assert "127.0.0.1" not in reply.text + json.dumps(reply.json()["config"])
+    with services.store.read() as tx:
+        job = tx.jobs.get(reply.json()["id"])
+    ref = claim(services.store, job.id)
+    with services.store.read() as tx:
+        [attempt] = tx.attempts.of_job(ref.id)
+        plan = make_plan(tx, services.settings, job, attempt, datetime.now(UTC))
+    assert isinstance(plan, EvaluationPlan)
+    assert plan.judges == {"strict": server}
 
 
 def test_what_only_a_training_job_does_is_refused_in_one_sentence(evaluator: Evaluator, client: TestClient):

@@ -2539,6 +2539,12 @@ export interface components {
                     [key: string]: number;
                 };
             };
+            /** Judge Replies */
+            judge_replies?: {
+                [key: string]: {
+                    [key: string]: string[];
+                };
+            };
             /** Skipped */
             skipped?: {
                 [key: string]: {
@@ -4228,7 +4234,7 @@ export interface components {
              *       }
              *     ]
              */
-            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"])[];
+            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"] | components["schemas"]["JudgeScore"] | components["schemas"]["JudgePreference"])[];
             /**
              * @description How the models answer; not used by `perplexity`.
              * @default {
@@ -5483,6 +5489,95 @@ export interface components {
             definition?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * JudgePreference
+         * @description How often a judge prefers the answer to that of the base model: 0 to 1, where 0.5 means equally good.
+         *
+         *     The judge reads each pair in both orders; where it contradicts itself, the pair counts as a tie.
+         */
+        JudgePreference: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "judge_preference";
+            /**
+             * Judge
+             * @description Name of a judge in the setting `judges` of the service.
+             */
+            judge: string;
+            /**
+             * Rubric
+             * @description What the judge reads, with `{question}`, `{reference}`, `{answer_a}` and `{answer_b}`. How it must reply is added below it.
+             * @default Two assistants, A and B, answered the same question. Which answer is more correct, more complete, and closer to what the question asks for? The reference answer is correct; another wording is as good. Neither length nor order makes an answer better.
+             *
+             *     Question:
+             *     {question}
+             *
+             *     Reference answer:
+             *     {reference}
+             *
+             *     Answer of A:
+             *     {answer_a}
+             *
+             *     Answer of B:
+             *     {answer_b}
+             */
+            rubric: string;
+            /**
+             * Model
+             * @description Model that the judge asks; filled in at the submission. An evaluation does not run with another one.
+             */
+            model?: string | null;
+        };
+        /**
+         * JudgeScore
+         * @description The score that a judge gives to the answer, on a scale.
+         */
+        JudgeScore: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "judge_score";
+            /**
+             * Judge
+             * @description Name of a judge in the setting `judges` of the service.
+             */
+            judge: string;
+            /**
+             * Rubric
+             * @description What the judge reads, with `{question}`, `{reference}` and `{answer}`. How it must reply is added below it.
+             * @default Rate the answer of an assistant: is it correct, complete, and does it do what the question asks for? The reference answer is correct; another wording is as good. A long answer is not better for its length.
+             *
+             *     Question:
+             *     {question}
+             *
+             *     Reference answer:
+             *     {reference}
+             *
+             *     Answer:
+             *     {answer}
+             */
+            rubric: string;
+            /**
+             * Model
+             * @description Model that the judge asks; filled in at the submission. An evaluation does not run with another one.
+             */
+            model?: string | null;
+            /**
+             * Min Score
+             * @description Lowest score of the scale.
+             * @default 1
+             */
+            min_score: number;
+            /**
+             * Max Score
+             * @description Highest score of the scale.
+             * @default 10
+             */
+            max_score: number;
         };
         /**
          * KeptCheckpoint
@@ -7057,7 +7152,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "judge_unavailable" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -8691,6 +8786,8 @@ export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
+export type SchemaJudgePreference = components['schemas']['JudgePreference'];
+export type SchemaJudgeScore = components['schemas']['JudgeScore'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeyList = components['schemas']['KeyList'];
 export type SchemaKeyRotation = components['schemas']['KeyRotation'];
