@@ -11,6 +11,9 @@ RESULTS_FILE = "results.json"
 ROWS_FILE = "rows.jsonl"
 """An `AnsweredRow` on each line of a file there."""
 
+ANSWER_SPEED, READ_SPEED = "answer_tokens_per_s", "read_tokens_per_s"
+"""Metrics of an evaluation: tokens of answers, and tokens of the rows that a perplexity reads, per second."""
+
 
 class ScoredRow(WireModel):
     """A row among the worst or the best ones of a metric."""

@@ -28,14 +28,16 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
-from serve.jobs.preflight import check_max_cost
+from serve.jobs.preflight import check_max_cost, model_facts
 from serve.jobs.submit import NewJob, Submission, Submitted, add_once, check_size, describe, find_dataset
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.evaluation.cache_key import cache_key
+from train.model.files import ModelFacts
 from train.model.identity import known_identity
 from train.model.reward_head import check_files
+from train.plan import MeasuredModel
 from train.rewards import checked_scores
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -107,28 +109,33 @@ def _file_text(services: Services, owner: str, job: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """An evaluation whose models and metrics are checked."""
+class CheckedEvaluation:
+    """An evaluation with all checks of a submission."""
 
     config: EvaluationConfig
+    dataset: DatasetRecord
+    models: tuple[MeasuredModel, ...]
+    """All models that it measures."""
     name: str
     """Name of the last model."""
     source_job_ids: tuple[str, ...]
     is_unchecked: bool
+    facts: tuple[ModelFacts | None, ...]
+    """Of the base model of each model that it names; `None` where its files do not say."""
+    identities: list[str] | None
+    """What the models are; `None` where that is not known of all."""
+
+    @property
+    def key(self) -> str | None:
+        """The key of a completed evaluation that answers this one."""
+        return cache_key(self.config, self.dataset.canonical, self.identities) if self.identities else None
 
 
 def _submit(
     services: Services, owner: str, submission: Submission, config: EvaluationConfig, answers: Sequence[HubAnswer]
 ) -> Submitted:
-    checked = _check(services, owner, config, answers)
-    with services.store.read() as tx:
-        dataset = find_dataset(tx, owner, config.dataset, "dataset")
-        _check_rows(checked.config, dataset)
-        models = evaluated_models(tx, services.settings, checked.config.models)
-    known = [known_identity(model, services.settings.home / "models") for model in models]
-    identities = [each for each in known if each is not None] if all(known) else None
-    key = cache_key(checked.config, dataset.canonical, identities) if identities else None
-    if config.reuse and key is not None and (earlier := _earlier(services, owner, key)) is not None:
+    checked = checked_evaluation(services, owner, config, answers)
+    if (earlier := earlier_of(services, owner, checked)) is not None:
         return earlier
 
     def complete(tx: Transaction) -> NewJob:
@@ -139,13 +146,16 @@ def _submit(
         return NewJob(resolved, name, notices, source_job_ids=checked.source_job_ids)
 
     def note(tx: Transaction, record: JobRecord) -> None:
-        tx.evaluations.add(record.id, owner=owner, key=key, identities=identities)
+        tx.evaluations.add(record.id, owner=owner, key=checked.key, identities=checked.identities)
 
     return add_once(services, owner, replace(submission, on_add=note), lambda: complete)
 
 
-def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
-    """The completed evaluation with this key whose results still exist."""
+def earlier_of(services: Services, owner: str, checked: CheckedEvaluation) -> Submitted | None:
+    """The completed evaluation that answers this one, whose results still exist."""
+    key = checked.key
+    if not checked.config.reuse or key is None:
+        return None
     with services.store.read() as tx:
         found = tx.evaluations.completed(key, owner=owner)
         if found is None or not (job_folder(services.settings, found) / RESULTS_FOLDER / RESULTS_FILE).is_file():
@@ -153,7 +163,10 @@ def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
         return Submitted(describe(services.settings, tx, tx.jobs.get(found)), is_cached=True)
 
 
-def _check(services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]) -> _Checked:
+def checked_evaluation(
+    services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]
+) -> CheckedEvaluation:
+    """Check all that a submission checks. Raises what `submit_evaluation` raises, except for quotas."""
     check_size(services, config.resources)
     check_max_cost(services, config)
     settings = services.settings
@@ -161,6 +174,7 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
     metrics = [_with_judge(metric, f"metrics.{place}", settings.judges) for place, metric in enumerate(metrics)]
     models: list[str] = []
     sources: list[str] = []
+    facts: list[ModelFacts | None] = []
     name = ""
     for place, (text, answer) in enumerate(zip(config.models, answers, strict=True)):
         try:
@@ -171,6 +185,7 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
                 check_files(SftMethod(), tuned.folder)
         except FineTuneLabError as error:
             raise type(error)(error.message, error.code, f"models.{place}") from None
+        facts.append(model_facts(services, found, tuned))
         if tuned is not None:
             models.append(str(tuned.ref))
             sources.append(tuned.job_id)
@@ -184,7 +199,21 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
         name = short_name(found.ref)
     is_unchecked = any(answer.is_away for answer in answers)
     config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics})
-    return _Checked(config, name, tuple(dict.fromkeys(sources)), is_unchecked)
+    with services.store.read() as tx:
+        dataset = find_dataset(tx, owner, config.dataset, "dataset")
+        _check_rows(config, dataset)
+        measured = evaluated_models(tx, settings, config.models)
+    known = [known_identity(model, settings.home / "models") for model in measured]
+    return CheckedEvaluation(
+        config=config,
+        dataset=dataset,
+        models=measured,
+        name=name,
+        source_job_ids=tuple(dict.fromkeys(sources)),
+        is_unchecked=is_unchecked,
+        facts=tuple(facts),
+        identities=[each for each in known if each is not None] if all(known) else None,
+    )
 
 
 def _with_judge(metric: Metric, field: str, judges: Mapping[str, JudgeServer]) -> Metric:

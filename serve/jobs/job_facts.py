@@ -7,12 +7,11 @@ from cluster.policy import Fleet
 from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
-from serve.jobs.preflight import Start, base_facts, preflight
+from serve.jobs.preflight import model_facts, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check
 from train.data.eval_split import SplitSpec
 from train.model.files import ModelFacts
-from train.model.folder import facts_of
 from train.model.shape import ModelShape
 
 
@@ -43,13 +42,5 @@ def job_facts(services: Services, owner: str, config: JobConfig, answer: HubAnsw
         files = tuple(source_file(services.settings, dataset) for dataset in datasets)
         earlier = earlier_runs(tx, owner, config)
     lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
-    return JobFacts(config, _model_facts(services, start), lengths, services.coordinator.machines(), earlier)
-
-
-def _model_facts(services: Services, start: Start) -> ModelFacts | None:
-    tuned = start.tuned
-    if tuned is None:
-        return start.model.facts
-    if (tuned.folder / "adapter_config.json").is_file():
-        return base_facts(tuned, services.settings.home / "models")
-    return facts_of(tuned.folder)
+    facts = model_facts(services, start.model, start.tuned)
+    return JobFacts(config, facts, lengths, services.coordinator.machines(), earlier)

@@ -106,6 +106,15 @@ def _unused(config: JobConfig) -> list[NoticePayload]:
     return [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
 
 
+def model_facts(services: Services, model: Checked, tuned: Tuned | None) -> ModelFacts | None:
+    """Facts of a model of this service, else of another one; those of an adapter are of its base model."""
+    if tuned is None:
+        return model.facts
+    if (tuned.folder / "adapter_config.json").is_file():
+        return base_facts(tuned, services.settings.home / "models")
+    return facts_of(tuned.folder)
+
+
 def base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
     """Facts of an adapter's base model; `None` where that is not in a folder of this machine, or does not say."""
     try:

@@ -24,6 +24,7 @@ from serve.jobs.auto import resolve_auto
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
+from serve.jobs.evaluation_estimate import estimate_evaluation
 from serve.jobs.evaluations import submit_evaluation
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
@@ -55,8 +56,10 @@ async def create_job(
 
 
 @router.post("/estimate", response_model=JobEstimate, summary="Estimate what a job would need")
-async def estimate_job(caller: Caller, config: JsonBody[JobConfig]) -> Response:
+async def estimate_job(caller: Caller, config: JobBody) -> Response:
     """Memory by part and device, steps, tokens, time, disk, and configs that would fit. Nothing is stored or queued."""
+    if isinstance(config, EvaluationConfig):
+        return reply(await estimate_evaluation(caller, config))
     return reply(await estimate.estimate(caller, config))
 
 

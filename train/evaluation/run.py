@@ -11,20 +11,21 @@ from transformers import PreTrainedModel
 
 from ftlab.errors import ConflictError
 from ftlab.schemas import EvaluationConfig, MetricsPayload, ProgressPayload
-from train.device_defaults import device_defaults
+from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
+from train.device_defaults import AS_TRAINED, device_defaults
 from train.devices import place_of
 from train.evaluation.cases import Case, read_cases
 from train.evaluation.judging import Judgement, Judging, Rated, judge_clients
 from train.evaluation.measures import AnswerMeasure, JudgeMeasure, Measure, TokenLoss, measures_of
 from train.evaluation.report import ModelRows, make_report, write_report
 from train.evaluation.row_store import ANSWERS, RowStore
-from train.evaluation.work import LoadedModel, Work
+from train.evaluation.work import LoadedModel, Pace, Work
 from train.failures.classify import raise_if_disk_full
 from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
 from train.model.base_model import BaseModel, find_model
 from train.model.folder import facts_of
 from train.model.identity import identity_of
-from train.model.load import AS_TRAINED, load_for_answers
+from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, EvaluationPlan, MeasuredModel, ModelLoaded, Outcome, Phase, RunLink
 from train.process import prepare_process
@@ -70,6 +71,7 @@ class _Evaluation:
         self._has_begun = False
         self._begun_at, self._begun_with = time.monotonic(), store.num_measured
         self._told_at = 0.0
+        self._answering, self._reading = Pace(), Pace()
 
     def run(self) -> None:
         """Measure every model, and write the results."""
@@ -87,6 +89,8 @@ class _Evaluation:
         values = {
             f"eval_{model.key}/{metric.metric}": metric.value for model in results.models for metric in model.metrics
         }
+        paces = {ANSWER_SPEED: self._answering.tokens_per_s, READ_SPEED: self._reading.tokens_per_s}
+        values |= {name: pace for name, pace in paces.items() if pace is not None}
         self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
 
     def close(self) -> None:
@@ -144,7 +148,8 @@ class _Evaluation:
         self._heartbeat.enter(Phase.EVALUATING)
         try:
             for part, measure in self._parts.items():
-                work = Work(self._plan.config, self._check_in, partial(self._done, place, part))
+                pace = self._reading if isinstance(measure, TokenLoss) else self._answering
+                work = Work(self._plan.config, self._check_in, partial(self._done, place, part), pace)
                 cases = self._missing(place, part)
                 if isinstance(measure, TokenLoss):
                     dtype = torch.float16 if found.fp16 else torch.bfloat16

@@ -18,6 +18,7 @@ from tests.support.tiny_models import make_tiny_model
 from tests.unit.cluster.runs.attempt import claim
 from tests.unit.serve.jobs.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
+from train.data.tokens.row_lengths import RowLengths
 from train.evaluation.run import run
 from train.plan import EvaluationPlan
 
@@ -123,6 +124,10 @@ def test_models_of_one_base_share_it_and_are_tested_against_each_other(trainer: 
 def test_a_second_evaluation_of_the_same_is_answered_at_once(trainer: Trainer, evaluator: Evaluator):
     tuned, _ = trainer.train("org/tiny-model")
     job_id = evaluator.measure(f"job:{tuned}")
+    evaluator.services.data.lengths = [RowLengths(2, 2, 20, 10, {10: 2}, is_exact=True)]
+    estimate = evaluator.client.post(f"{JOBS}/estimate", json=evaluator.config | {"models": [f"job:{tuned}"]}).json()
+    assert (estimate["time_s"], estimate["measured_job_id"]) == (0.0, None)
+    assert estimate["notes"][0].startswith(f"Job {job_id} measured the same models")
     again = evaluator.post(f"model:mdl-{tuned}", name="again", priority=90)
     assert (again.status_code, again.headers["evaluation-cached"]) == (200, "true")
     assert again.json()["id"] == job_id

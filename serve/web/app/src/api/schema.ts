@@ -5241,6 +5241,11 @@ export interface components {
          * @description What a job would need. A value is `None` where it is not known; `notes` give the reasons.
          */
         JobEstimate: {
+            /**
+             * Kind
+             * @default training
+             */
+            kind: string;
             /** Model */
             model: string;
             /** Auto */
@@ -9888,7 +9893,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
             };
         };
         responses: {
