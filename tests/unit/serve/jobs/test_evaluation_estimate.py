@@ -1,6 +1,5 @@
 """`POST /api/training/jobs/estimate` with an evaluation: the same checks as a submit, and nothing is stored."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ from ftlab.schemas.judges import JudgeServer
 from serve.context import Services
 from serve.jobs.evaluation_estimate import JUDGED, LONGEST_ANSWERS, NO_SPEED, SMALLEST_BATCH
 from tests.unit.serve.jobs.statuses import NOW
-from tests.unit.serve.jobs.test_estimate import here
+from tests.unit.serve.jobs.test_estimate import here, priced
 from tracking.store.records import MetricRecord
 from train.data.tokens.row_lengths import RowLengths
 
-__all__ = ["here"]
+__all__ = ["here", "priced"]
 
 JOBS = "/api/training/jobs"
 GIB = 1024**3
@@ -101,11 +100,12 @@ def test_the_time_comes_from_an_earlier_evaluation_that_measured_the_same_way(cl
     assert NO_SPEED not in found.notes
 
 
+@pytest.mark.usefixtures("priced")
 def test_the_cost_is_that_of_the_time_on_the_devices(client, body, services):
     measured(services, client, body, answer_tokens_per_s=90.0, read_tokens_per_s=900.0)
-    services.settings = services.settings.model_copy(update={"prices": {"cpu": Decimal(36)}, "currency": "EUR"})
     found = estimate(client, body | {"max_cost": "0.01"})
-    assert found.cost == found.devices[0].cost_per_hour * 20 / 3600
+    assert found.cost is not None
+    assert float(found.cost) == pytest.approx(float(found.devices[0].cost_per_hour) * 20 / 3600)
     assert found.currency == "EUR"
     assert "the whole job takes" in found.notes[-1]
 
