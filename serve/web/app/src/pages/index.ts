@@ -6,6 +6,7 @@ import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
 import { routes as disk } from "./disk/routes";
+import { routes as evaluate } from "./evaluate/routes";
 import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
 import { routes as models } from "./models/routes";
@@ -22,6 +23,7 @@ export const PAGES: PageRoute[] = [
   ...nodes,
   ...compare,
   ...newJob,
+  ...evaluate,
   ...datasets,
   ...models,
   ...chat,
