@@ -33,12 +33,10 @@ from ftlab.schemas import (
     BaseJobConfig,
     Checkpoint,
     Dataset,
-    EvaluationConfig,
     Event,
     FailureAnalysis,
     Job,
     JobAnalytics,
-    JobConfig,
     JobEstimate,
     JobTelemetry,
     LogLine,
@@ -95,7 +93,7 @@ class AsyncJobs:
         found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
         return job.model_copy(update=found)
 
-    async def estimate(self, config: JobConfig | EvaluationConfig | Mapping[str, Any]) -> JobEstimate:
+    async def estimate(self, config: AnyJobConfig | Mapping[str, Any]) -> JobEstimate:
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
 
         Raises what `create` raises for the config, the model and the datasets.

@@ -34,12 +34,10 @@ from ftlab.schemas import (
     BaseJobConfig,
     Checkpoint,
     Dataset,
-    EvaluationConfig,
     Event,
     FailureAnalysis,
     Job,
     JobAnalytics,
-    JobConfig,
     JobEstimate,
     JobTelemetry,
     LogLine,
@@ -96,7 +94,7 @@ class Jobs:
         found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
         return job.model_copy(update=found)
 
-    def estimate(self, config: JobConfig | EvaluationConfig | Mapping[str, Any]) -> JobEstimate:
+    def estimate(self, config: AnyJobConfig | Mapping[str, Any]) -> JobEstimate:
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
 
         Raises what `create` raises for the config, the model and the datasets.

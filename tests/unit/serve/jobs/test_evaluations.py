@@ -117,6 +117,21 @@ def test_models_of_one_base_share_it_and_are_tested_against_each_other(trainer: 
         ("model_1", "base"),
         ("model_2", "base"),
     ]
+    compared = trainer.client.get("/api/training/compare", params={"job": [second, first]}).json()["evaluations"]
+    assert [metric["metric"] for metric in compared] == ["perplexity", "exact_match"]
+    values = [[model["metrics"][place]["value"] for model in found["models"]] for place in (0, 1)]
+    for metric, (base, of_first, of_second) in zip(compared, values, strict=True):
+        assert metric["base"] == base
+        assert [value["value"] for value in metric["values"]] == [of_second, of_first]
+    third, _ = trainer.train("org/tiny-model", training={"seed": 3})
+    evaluator.measure(f"job:{third}", metrics=METRICS[:1])
+    reply = trainer.client.get("/api/training/compare", params={"job": [third, first]})
+    assert [[value is not None for value in metric["values"]] for metric in reply.json()["evaluations"]] == [
+        [True, True],
+        [False, True],
+    ]
+    report = trainer.client.get("/api/training/compare", params={"job": [third, first], "format": "html"}).text
+    assert "<h2>Evaluations</h2>" in report
     pairs = list(dict.fromkeys((test["model"], test["other"]) for test in found["tests"]))
     assert pairs == [("model_1", "base"), ("model_2", "base"), ("model_1", "model_2")]
 

@@ -3342,6 +3342,27 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ComparedMetric
+         * @description A metric that evaluations measured on the same rows with the same settings.
+         */
+        ComparedMetric: {
+            /** Metric */
+            metric: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /**
+             * Is Lower Better
+             * @default false
+             */
+            is_lower_better: boolean;
+            /** Base */
+            base?: number | null;
+            /** Values */
+            values: (components["schemas"]["ComparedValue"] | null)[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ComparedPrompt
          * @description A sample prompt with the newest answer of each job that was asked.
          */
@@ -3404,6 +3425,27 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ComparedValue
+         * @description A metric that an evaluation measured of the model of one job.
+         */
+        ComparedValue: {
+            /** Evaluation Id */
+            evaluation_id: string;
+            /** Value */
+            value?: number | null;
+            /** Low */
+            low?: number | null;
+            /** High */
+            high?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Comparison
          * @description What several jobs have reached, and in what they differ.
          */
@@ -3416,6 +3458,8 @@ export interface components {
             settings?: components["schemas"]["ComparedSetting"][];
             /** Datasets */
             datasets?: components["schemas"]["ComparedDataset"][];
+            /** Evaluations */
+            evaluations?: components["schemas"]["ComparedMetric"][];
             /** Samples */
             samples?: components["schemas"]["ComparedPrompt"][];
             /** Curves */
@@ -8715,9 +8759,11 @@ export type SchemaChrf = components['schemas']['Chrf'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
+export type SchemaComparedMetric = components['schemas']['ComparedMetric'];
 export type SchemaComparedPrompt = components['schemas']['ComparedPrompt'];
 export type SchemaComparedRun = components['schemas']['ComparedRun'];
 export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
+export type SchemaComparedValue = components['schemas']['ComparedValue'];
 export type SchemaComparison = components['schemas']['Comparison'];
 export type SchemaCompleteUpload = components['schemas']['CompleteUpload'];
 export type SchemaCompletionChoice = components['schemas']['CompletionChoice'];

@@ -13,6 +13,7 @@ import { DropZone } from "../../upload/DropZone";
 import { Estimate } from "../new/Estimate";
 import { useSubmission } from "../new/useSubmission";
 import { configOf, MEASURED_KINDS, METRICS, type Choice } from "./choice";
+import "../records.css";
 import "../new/new.css";
 
 type Change = (changes: Partial<Choice>) => void;

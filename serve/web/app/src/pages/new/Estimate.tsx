@@ -3,6 +3,7 @@ import { about, bytes, count, money } from "../../format/format";
 import { plainText } from "../../config/values";
 import { Button } from "../../ui/Button";
 import { Loading } from "../../ui/Notes";
+import "../../data/data.css";
 
 type JobEstimate = Schemas["JobEstimate"];
 
