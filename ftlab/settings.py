@@ -19,6 +19,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import broken_rule
+from ftlab.schemas.judges import JUDGE_NAME, JudgeServer
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
@@ -128,6 +129,10 @@ class Settings(BaseModel):
     """What answers in chats: `own` is the service's own engine, `vllm` is vLLM, which `ftlab inference install`
     installs and which needs a CUDA GPU; `auto` is vLLM where it can be used, else `own`.
     """
+    judges: dict[str, JudgeServer] = Field(default_factory=dict)
+    """Models that evaluations may ask to rate answers: a name, and where the model is. Their users choose the name, and
+    never an address.
+    """
     chat_idle_s: int = Field(default=300, ge=1, le=86_400)
     """Seconds without a request after which an engine, the process that answers for a model, ends."""
     chat_priority: int = Field(default=50, ge=0, le=100)
@@ -171,7 +176,7 @@ class Settings(BaseModel):
             raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
         return url
 
-    @field_validator("buckets", "openai_models", "prices", mode="before")
+    @field_validator("buckets", "openai_models", "judges", "prices", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """A variable holds the table as JSON."""
@@ -200,6 +205,13 @@ class Settings(BaseModel):
             except InvalidRequestError as error:
                 raise ValueError(f"{error.message.removesuffix('.')}, which that of {name!r} is not") from None
         return models
+
+    @field_validator("judges")
+    @classmethod
+    def _check_judges(cls, judges: dict[str, JudgeServer]) -> dict[str, JudgeServer]:
+        if not all(map(JUDGE_NAME.fullmatch, judges)):
+            raise ValueError("a judge's name has up to 63 characters of a-z, 0-9 and '-'")
+        return judges
 
     @field_validator("prices")
     @classmethod
@@ -304,6 +316,11 @@ def load_settings(
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         colon = ":" if first["type"] == "value_error" else ""
         raise InvalidRequestError(f"Setting {name!r}{colon} {broken_rule(first)}.", "invalid_setting", name) from None
+
+
+def secret_of(variable: str) -> str | None:
+    """The value of an environment variable that a setting names, such as the key of a judge; `None` without one."""
+    return os.environ.get(variable, "").strip() or None
 
 
 def login_file(environ: Mapping[str, str] | None = None) -> Path:

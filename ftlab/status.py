@@ -178,6 +178,7 @@ class ReasonCode(StrEnum):
     HOST_OOM = "host_oom"
     DISK_FULL = "disk_full"
     STORAGE_ERROR = "storage_error"
+    JUDGE_UNAVAILABLE = "judge_unavailable"
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     EXPORT_DIFFERS = "export_differs"
     LOSS_DIVERGED = "loss_diverged"
@@ -204,6 +205,8 @@ class FailureCause(StrEnum):
     HOST_MEMORY = "host_memory"
     DISK_FULL = "disk_full"
     STORAGE = "storage"
+    JUDGE_UNAVAILABLE = "judge_unavailable"
+    """A model that rates the answers of an evaluation does not respond."""
     STUCK = "stuck"
     DIVERGED = "diverged"
     LEARNED_NOTHING = "learned_nothing"
@@ -250,6 +253,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.HOST_OOM: C.HOST_MEMORY,
     R.DISK_FULL: C.DISK_FULL,
     R.STORAGE_ERROR: C.STORAGE,
+    R.JUDGE_UNAVAILABLE: C.JUDGE_UNAVAILABLE,
     R.CHECKPOINT_CORRUPT: C.CHECKPOINT_DAMAGED,
     R.EXPORT_DIFFERS: C.EXPORT_DIFFERS,
     R.LOSS_DIVERGED: C.DIVERGED,
@@ -270,6 +274,7 @@ RETRY_CLASSES: dict[ReasonCode, RetryClass] = dict.fromkeys(ReasonCode, RetryCla
     R.WORKER_HUNG: RetryClass.BUDGET,
     R.COLLECTIVE_ERROR: RetryClass.BUDGET,
     R.GPU_LOST: RetryClass.BUDGET,
+    R.JUDGE_UNAVAILABLE: RetryClass.BUDGET,
     R.NODE_LOST: RetryClass.FREE,
     R.PREEMPTED: RetryClass.FREE,
     R.SERVICE_RESTARTED: RetryClass.FREE,

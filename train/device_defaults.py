@@ -14,6 +14,12 @@ AMPERE = (8, 0)
 FLASH_ATTENTION = "flash_attention_2"
 """Name of FlashAttention 2 in transformers."""
 
+AS_TRAINED = JobConfig(model="any", dataset="any")
+"""The defaults of a training job say how the weights of a model that only answers are loaded."""
+FIRST_BATCH_ON_GPU = 32
+FIRST_BATCH_ON_CPU = 8
+"""Rows that an evaluation without `batch_size` processes at a time; on a GPU at first."""
+
 
 @dataclass(frozen=True)
 class Place:

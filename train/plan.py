@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, ExportConfig, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.schemas.export_results import ARTIFACTS_FOLDER
+from ftlab.schemas.judges import JudgeServer
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 from train.export.tuned_facts import TunedFacts
 
@@ -172,6 +173,8 @@ class EvaluationPlan(RunPlan):
     dataset: DataFile
     models: tuple[MeasuredModel, ...]
     """Base models first."""
+    judges: Mapping[str, JudgeServer] = field(default_factory=dict)
+    """The judges that the metrics name, without their keys."""
     identities: tuple[str, ...] | None = None
     """What the models were at the submission, if that was known: they must be the same now."""
 

@@ -104,6 +104,7 @@ def _evaluation_plan(
         config=config,
         dataset=DataFile(dataset.id, dataset_rows(settings, dataset)),
         models=evaluated_models(tx, settings, config.models),
+        judges={name: settings.judges[name] for name in config.judges if name in settings.judges},
         identities=submitted.identities if submitted else None,
     )
 

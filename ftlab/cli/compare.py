@@ -46,6 +46,7 @@ def compare(
     session.output.table(columns, [_results(run) for run in found.runs], shrink=("JOB",))
     _print_settings(session, found)
     _print_data(session, found)
+    _print_evaluations(session, found)
     if samples:
         _print_samples(session, found)
 
@@ -91,6 +92,20 @@ def _print_data(session: Session, found: "Comparison") -> None:
         for each in found.datasets
     ]
     session.output.table(("DATASET", "NAME", "ROWS", "SAME ROWS AS", *names), rows, shrink=("NAME",))
+
+
+def _print_evaluations(session: Session, found: "Comparison") -> None:
+    from ftlab.formatting import number
+    from ftlab.pages.comparison_page import measured
+
+    if not found.evaluations:
+        return
+    session.output.data("")
+    names = [run.name for run in found.runs]
+    rows = [
+        (each.metric, each.dataset_id, number(each.base), *map(measured, each.values)) for each in found.evaluations
+    ]
+    session.output.table(("METRIC", "DATASET", "BASE", *names), rows, shrink=names)
 
 
 def _print_samples(session: Session, found: "Comparison") -> None:

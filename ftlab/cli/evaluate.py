@@ -37,6 +37,9 @@ def evaluate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set another setting, as a.b=value.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure again what was measured before.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print all settings and what the evaluation would need; store nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the results and print them.")] = True,
 ) -> None:
     """Measure models and their base models on a dataset: is the tuned model better?"""
@@ -50,6 +53,11 @@ def evaluate(
     for assignment in assignments or []:
         assign(document, assignment)
     source = source_of(document, Path.cwd(), "ftlab eval")
+    if dry_run:
+        from ftlab.cli.dry_run import print_dry_run
+
+        print_dry_run(session, source)
+        return
     for missing in source.missing_files:
         require_dataset(session, missing, "ftlab eval")
     job = session.client.jobs.create(source.with_ids({path: dataset_id(session, path) for path in source.files}))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ftlab.formatting import duration, money, number, shown_value
 from ftlab.pages.document import page, table, text
-from ftlab.schemas.comparisons import ComparedCurve, ComparedDataset, ComparedRun, Comparison
+from ftlab.schemas.comparisons import ComparedCurve, ComparedDataset, ComparedRun, ComparedValue, Comparison
 
 WIDTH, HEIGHT = 640, 240
 LEFT, BOTTOM = 64, 24
@@ -36,6 +36,14 @@ def uses_of(dataset: ComparedDataset, runs: Sequence[ComparedRun]) -> list[str]:
     """What each job uses the dataset for: `train`, `eval` or both; empty for a job that does not."""
     users = {"train": dataset.trained_by, "eval": dataset.evaluated_by}
     return [" and ".join(use for use, ids in users.items() if run.job_id in ids) for run in runs]
+
+
+def measured(value: ComparedValue | None) -> str:
+    """The value of a metric with its interval; empty for a job that was not measured."""
+    if value is None or value.value is None:
+        return ""
+    interval = "" if value.low is None else f" ({number(value.low)} to {number(value.high)})"
+    return number(value.value) + interval
 
 
 def _body(found: Comparison) -> Iterator[str]:
@@ -78,6 +86,20 @@ def _body(found: Comparison) -> Iterator[str]:
         yield '<p class="soft">None.</p>'
     yield "<h2>Data</h2>"
     yield table(("Dataset", "#Rows", *(run.name for run in found.runs)), _datasets(found))
+    if found.evaluations:
+        yield "<h2>Evaluations</h2>"
+        yield table(
+            ("Metric", "Dataset", "#Base", *(f"#{run.name}" for run in found.runs)),
+            (
+                (
+                    text(each.metric),
+                    f"<code>{text(each.dataset_id)}</code>",
+                    text(number(each.base)),
+                    *(text(measured(value)) for value in each.values),
+                )
+                for each in found.evaluations
+            ),
+        )
     for prompt in found.samples:
         answers = {answer.job_id: answer for answer in prompt.answers}
         yield f"<h2>Sample: {text(prompt.prompt)}</h2>"

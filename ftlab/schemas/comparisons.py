@@ -82,6 +82,30 @@ class ComparedCurve(WireModel):
     values: list[float]
 
 
+class ComparedValue(WireModel):
+    """A metric that an evaluation measured of the model of one job."""
+
+    evaluation_id: str
+    value: float | None = None
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    num_rows: int = 0
+    """Rows with a score."""
+
+
+class ComparedMetric(WireModel):
+    """A metric that evaluations measured on the same rows with the same settings."""
+
+    metric: str
+    dataset_id: str
+    is_lower_better: bool = False
+    base: float | None = None
+    """The value of the base model."""
+    values: list[ComparedValue | None]
+    """In the order of the jobs; `None` for one that was not measured in this way."""
+
+
 class Comparison(WireModel):
     """What several jobs have reached, and in what they differ."""
 
@@ -91,6 +115,8 @@ class Comparison(WireModel):
     """What must be known to read the results, one sentence each."""
     settings: list[ComparedSetting] = Field(default_factory=list)
     datasets: list[ComparedDataset] = Field(default_factory=list)
+    evaluations: list[ComparedMetric] = Field(default_factory=list)
+    """What evaluations measured of the models that the jobs delivered; of each job, the newest one counts."""
     samples: list[ComparedPrompt] = Field(default_factory=list)
     curves: list[ComparedCurve] = Field(default_factory=list)
     """Training and evaluation metrics, thinned; every step once, as the attempt that counts measured it."""

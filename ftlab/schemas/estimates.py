@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.common import WireModel
+from ftlab.status import JobKind
 
 
 class MemoryParts(WireModel):
@@ -84,18 +85,21 @@ class RowEstimate(WireModel):
 class JobEstimate(WireModel):
     """What a job would need. A value is `None` where it is not known; `notes` give the reasons."""
 
+    kind: str = JobKind.TRAINING
+    """Kind of the job."""
     model: str
+    """The base model; of an evaluation, the last model that it names."""
     auto: dict[str, AutoValue] = Field(default_factory=dict)
     """What each setting that is `auto` would become, by its dotted name; the estimate is for these values."""
     rows: RowEstimate | None = None
     steps: int | None = None
-    """Optimizer steps."""
+    """Optimizer steps; `None` for an evaluation."""
     tokens: int | None = None
-    """Tokens that training reads in all epochs."""
+    """Tokens that training reads in all epochs, or that all models of an evaluation read and generate."""
     time_s: float | None = None
-    """Seconds of training, from the measured speed of an earlier job; never guessed."""
+    """Seconds of training or measuring, from the measured speed of an earlier job; never guessed."""
     cost: Decimal | None = None
-    """What the training costs: `time_s` on the first of `devices`; `None` where the time or the price is not known."""
+    """What the job costs: `time_s` on the first of `devices`; `None` where the time or the price is not known."""
     currency: str | None = None
     max_cost_after_s: float | None = None
     """Seconds of training after which the job's `max_cost` is used up; `None` where that is not before its end, or the

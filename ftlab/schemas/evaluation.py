@@ -10,6 +10,7 @@ from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, Num
 from ftlab.schemas.base_config import BaseJobConfig
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.config import DatasetId
+from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore
 
 MAX_MODELS = 20
 MAX_METRICS = 20
@@ -90,7 +91,9 @@ Metric = Annotated[
     | NumericAnswer
     | Regex
     | JsonSchema
-    | PythonFile,
+    | PythonFile
+    | JudgeScore
+    | JudgePreference,
     Field(discriminator="type"),
 ]
 """Any metric; `type` says which."""
@@ -175,6 +178,11 @@ class EvaluationConfig(BaseJobConfig):
     def with_models(self, found: Mapping[str, str]) -> Self:
         models = [found.get(model, model) for model in self.models]
         return self.model_copy(update={"models": list(dict.fromkeys(models))})
+
+    @property
+    def judges(self) -> list[str]:
+        """The names of the judges that its metrics ask, each once."""
+        return list(dict.fromkeys(metric.judge for metric in self.metrics if isinstance(metric, JudgeMetric)))
 
     @property
     def metric_names(self) -> list[str]:

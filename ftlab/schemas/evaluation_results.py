@@ -11,6 +11,9 @@ RESULTS_FILE = "results.json"
 ROWS_FILE = "rows.jsonl"
 """An `AnsweredRow` on each line of a file there."""
 
+ANSWER_SPEED, READ_SPEED = "answer_tokens_per_s", "read_tokens_per_s"
+"""Metrics of an evaluation: tokens of answers, and tokens of the rows that a perplexity reads, per second."""
+
 
 class ScoredRow(WireModel):
     """A row among the worst or the best ones of a metric."""
@@ -103,5 +106,7 @@ class AnsweredRow(WireModel):
     """Keys of the models whose answer reached `generation.max_new_tokens` before its end."""
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Scores by the key of the model and by metric."""
+    judge_replies: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    """What a judge replied, by the key of the model and by metric; one reply for each order of a pair."""
     skipped: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Why a metric has no score, by the key of the model and by metric."""

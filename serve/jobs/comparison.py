@@ -28,6 +28,7 @@ from serve.http.openapi import also_as
 from serve.http.responses import reply
 from serve.jobs.analytics import TRAIN_SERIES, measured_series, resumed_from_steps
 from serve.jobs.changes import require_training
+from serve.jobs.compared_evaluations import compared_evaluations
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.analytics.analyze import goal_of, series_of
@@ -80,6 +81,7 @@ def compare(services: Services, owner: str, jobs: Sequence[str]) -> Comparison:
         costs = costs_of(services.settings, tx, records, now)
         series = [_series(tx, record) for record in records]
         datasets = _datasets(tx, owner, records)
+        evaluations = compared_evaluations(tx, services.settings, owner, records)
         samples = _samples(tx, records)
     configs = [record.training_config for record in records]
     groups = evaluation_groups(configs)
@@ -93,6 +95,7 @@ def compare(services: Services, owner: str, jobs: Sequence[str]) -> Comparison:
         notes=list(_notes(runs)),
         settings=settings_that_differ(readable) if len(readable) == len(configs) else [],
         datasets=datasets,
+        evaluations=evaluations,
         samples=samples,
         curves=[curve for record, own in zip(records, series, strict=True) for curve in _curves(record, own)],
     )

@@ -5,7 +5,7 @@ from decimal import Decimal
 from cluster.policy import Fleet, shape_of
 from ftlab.errors import ServiceUnavailableError
 from ftlab.formatting import duration, money
-from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
+from ftlab.schemas import BaseJobConfig, GrpoMethod, JobConfig, JobEstimate, RowEstimate
 from ftlab.settings import Settings
 from serve.context import Caller
 from serve.http.responses import in_thread
@@ -59,10 +59,10 @@ async def estimate(caller: Caller, config: JobConfig) -> JobEstimate:
         notes.append(f"The rows were not counted: {error.message}")
     reply = await in_thread(_reply, config.model, facts, rows, notes)
     reply = reply.model_copy(update={"auto": resolved.auto})
-    return _with_cost(reply, caller.services.settings, resolved.config, facts.fleet)
+    return with_cost(reply, caller.services.settings, resolved.config, facts.fleet)
 
 
-def _with_cost(estimate: JobEstimate, settings: Settings, config: JobConfig, fleet: Fleet | None) -> JobEstimate:
+def with_cost(estimate: JobEstimate, settings: Settings, config: BaseJobConfig, fleet: Fleet | None) -> JobEstimate:
     """The estimate with what the job would cost, as far as the service has prices."""
     if not settings.prices or fleet is None or not estimate.devices:
         return estimate
@@ -85,7 +85,7 @@ def _with_cost(estimate: JobEstimate, settings: Settings, config: JobConfig, fle
     return _with_max_cost(found, config, rate)
 
 
-def _with_max_cost(estimate: JobEstimate, config: JobConfig, rate: Decimal | None) -> JobEstimate:
+def _with_max_cost(estimate: JobEstimate, config: BaseJobConfig, rate: Decimal | None) -> JobEstimate:
     """The estimate with when `max_cost` ends the job, where that is before its end, or its end is not known."""
     if config.max_cost is None or not rate:
         return estimate
@@ -94,9 +94,9 @@ def _with_max_cost(estimate: JobEstimate, config: JobConfig, rate: Decimal | Non
         return estimate
     amount = money(config.max_cost, estimate.currency)
     ends = f"is used up after {duration(after_s)}, and the job then saves and ends"
-    note = f"max_cost ({amount}) {ends}; all steps take {duration(estimate.time_s)}."
+    note = f"max_cost ({amount}) {ends}; the whole job takes {duration(estimate.time_s)}."
     if estimate.time_s is None:
-        note = f"max_cost ({amount}) {ends}, where its steps take longer."
+        note = f"max_cost ({amount}) {ends}, where it takes longer."
     return estimate.model_copy(update={"max_cost_after_s": after_s, "notes": [*estimate.notes, note]})
 
 

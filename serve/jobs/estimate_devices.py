@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from cluster.policy import Fleet, shape_of
-from ftlab.schemas import Alternative, DeviceEstimate, JobConfig, MemoryParts
+from ftlab.schemas import Alternative, BaseJobConfig, DeviceEstimate, JobConfig, MemoryParts
 from train.estimate.alternatives import fitting
 from train.estimate.devices import MARGIN, Fit, fit, gpu_capability, gpu_memory, has_fast_bfloat16
 from train.estimate.memory import Memory, Place, evaluation_peak, training_peak
@@ -29,7 +29,7 @@ class Pool:
         return fit(peak * self.processes, self.memory) if self.memory else Fit.UNKNOWN
 
 
-def pools_of(config: JobConfig, fleet: Fleet | None) -> list[Pool]:
+def pools_of(config: BaseJobConfig, fleet: Fleet | None) -> list[Pool]:
     """The devices that the scheduler would choose from: GPUs where there are some, unless the config says otherwise."""
     if fleet is None or not fleet.nodes:
         return []
@@ -67,6 +67,22 @@ def estimate_pool(
         message=_sentence(pool, peak, found) + _shared(config),
         training=_parts(training),
         evaluation=_parts(evaluation),
+    )
+
+
+def estimate_evaluation_on(pool: Pool, memory: Memory | None) -> DeviceEstimate:
+    """Whether an evaluation with this peak fits one type of device; `None` for a model that cannot be estimated."""
+    found = pool.fit(memory.total) if memory else Fit.UNKNOWN
+    peak = memory.total if memory else None
+    return DeviceEstimate(
+        device=pool.name,
+        num_devices=pool.number,
+        memory_bytes=pool.memory[0] if pool.memory else None,
+        processes=pool.processes,
+        peak_bytes=peak,
+        fits=found,
+        message=_sentence(pool, peak, found),
+        evaluation=_parts(memory),
     )
 
 

@@ -1,6 +1,6 @@
 """Evaluations: how they are submitted, and what they found. Every function that is not a route blocks on the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated
@@ -12,7 +12,7 @@ from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
-from ftlab.schemas.evaluation import Perplexity
+from ftlab.schemas.evaluation import Metric, Perplexity
 from ftlab.schemas.evaluation_results import (
     RESULTS_FILE,
     RESULTS_FOLDER,
@@ -20,6 +20,7 @@ from ftlab.schemas.evaluation_results import (
     AnsweredRow,
     EvaluationResults,
 )
+from ftlab.schemas.judges import JudgeMetric, JudgeServer
 from ftlab.schemas.methods import RowKind
 from ftlab.schemas.replies import AnsweredRowList
 from ftlab.status import JobKind, JobStatus
@@ -28,15 +29,17 @@ from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
 from serve.jobs.job_view import describe
-from serve.jobs.parents import Parents
-from serve.jobs.preflight import check_max_cost
+from serve.jobs.parents import NO_PARENTS, Parents
+from serve.jobs.preflight import check_max_cost, model_facts
 from serve.jobs.submit import NewJob, Prepared, Submission, Submitted, check_size, find_dataset
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.evaluation.cache_key import cache_key
+from train.model.files import ModelFacts
 from train.model.identity import known_identity
 from train.model.reward_head import check_files, no_language_model
+from train.plan import MeasuredModel
 from train.rewards import checked_scores
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -108,30 +111,33 @@ def _file_text(services: Services, owner: str, job: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """An evaluation whose models and metrics are checked."""
+class CheckedEvaluation:
+    """An evaluation with all checks of a submission."""
 
     config: EvaluationConfig
+    dataset: DatasetRecord
+    models: tuple[MeasuredModel, ...]
+    """All models that it measures."""
     name: str
     """Name of the last model."""
     source_job_ids: tuple[str, ...]
     is_unchecked: bool
+    facts: tuple[ModelFacts | None, ...]
+    """Of the base model of each model that it names; `None` where its files do not say."""
+    identities: list[str] | None
+    """What the models are; `None` where that is not known of all."""
+
+    @property
+    def key(self) -> str | None:
+        """The key of a completed evaluation that answers this one."""
+        return cache_key(self.config, self.dataset.canonical, self.identities) if self.identities else None
 
 
 def _prepare(
     services: Services, owner: str, submission: Submission, config: EvaluationConfig, answers: Sequence[HubAnswer]
 ) -> Prepared:
-    checked = _check(services, owner, config, answers, submission.parents)
-    with services.store.read() as tx:
-        dataset = find_dataset(tx, owner, config.dataset, "dataset")
-        _check_rows(checked.config, dataset)
-        # What a job will deliver has no identity yet: such an evaluation is not found again.
-        expects = bool(submission.parents.expected)
-        models = () if expects else evaluated_models(tx, services.settings, checked.config.models)
-    known = [known_identity(model, services.settings.home / "models") for model in models]
-    identities = [each for each in known if each is not None] if all(known) else None
-    key = cache_key(checked.config, dataset.canonical, identities) if identities else None
-    earlier = _earlier(services, owner, key) if config.reuse and key is not None else None
+    checked = checked_evaluation(services, owner, config, answers, submission.parents)
+    earlier = earlier_of(services, owner, checked)
 
     def complete(tx: Transaction) -> NewJob:
         current = find_dataset(tx, owner, config.dataset, "dataset")
@@ -141,13 +147,16 @@ def _prepare(
         return NewJob(resolved, name, notices, source_job_ids=checked.source_job_ids)
 
     def note(tx: Transaction, record: JobRecord) -> None:
-        tx.evaluations.add(record.id, owner=owner, key=key, identities=identities)
+        tx.evaluations.add(record.id, owner=owner, key=checked.key, identities=checked.identities)
 
     return Prepared(replace(submission, on_add=note), lambda: complete, earlier)
 
 
-def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
-    """The completed evaluation with this key whose results still exist."""
+def earlier_of(services: Services, owner: str, checked: CheckedEvaluation) -> Submitted | None:
+    """The completed evaluation that answers this one, whose results still exist."""
+    key = checked.key
+    if not checked.config.reuse or key is None:
+        return None
     with services.store.read() as tx:
         found = tx.evaluations.completed(key, owner=owner)
         if found is None or not (job_folder(services.settings, found) / RESULTS_FOLDER / RESULTS_FILE).is_file():
@@ -155,15 +164,22 @@ def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
         return Submitted(describe(services.settings, tx, tx.jobs.get(found)), is_cached=True)
 
 
-def _check(
-    services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer], parents: Parents
-) -> _Checked:
+def checked_evaluation(
+    services: Services,
+    owner: str,
+    config: EvaluationConfig,
+    answers: Sequence[HubAnswer],
+    parents: Parents = NO_PARENTS,
+) -> CheckedEvaluation:
+    """Check all that a submission checks. Raises what `prepare_evaluation` raises."""
     check_size(services, config.resources)
     check_max_cost(services, config)
     settings = services.settings
     metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
+    metrics = [_with_judge(metric, f"metrics.{place}", settings.judges) for place, metric in enumerate(metrics)]
     models: list[str] = []
     sources: list[str] = []
+    facts: list[ModelFacts | None] = []
     name = ""
     for place, (text, answer) in enumerate(zip(config.models, answers, strict=True)):
         if (expected := parents.expected.get(text)) is not None:
@@ -172,6 +188,7 @@ def _check(
             models.append(expected.parent.model)
             sources.append(expected.parent.id)
             name = expected.parent.name
+            facts.append(None)
             continue
         try:
             found = check(text, settings, answer)
@@ -181,6 +198,7 @@ def _check(
                 check_files(SftMethod(), tuned.folder)
         except FineTuneLabError as error:
             raise type(error)(error.message, error.code, f"models.{place}") from None
+        facts.append(model_facts(services, found, tuned))
         if tuned is not None:
             models.append(str(tuned.ref))
             sources.append(tuned.job_id)
@@ -194,7 +212,37 @@ def _check(
         name = short_name(found.ref)
     is_unchecked = any(answer.is_away for answer in answers)
     config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics})
-    return _Checked(config, name, tuple(dict.fromkeys(sources)), is_unchecked)
+    with services.store.read() as tx:
+        dataset = find_dataset(tx, owner, config.dataset, "dataset")
+        _check_rows(config, dataset)
+        # What a job will deliver has no identity yet: such an evaluation is not found again.
+        measured = () if parents.expected else evaluated_models(tx, settings, config.models)
+    known = [known_identity(model, settings.home / "models") for model in measured]
+    return CheckedEvaluation(
+        config=config,
+        dataset=dataset,
+        models=measured,
+        name=name,
+        source_job_ids=tuple(dict.fromkeys(sources)),
+        is_unchecked=is_unchecked,
+        facts=tuple(facts),
+        identities=[each for each in known if each is not None] if known and all(known) else None,
+    )
+
+
+def _with_judge(metric: Metric, field: str, judges: Mapping[str, JudgeServer]) -> Metric:
+    """The metric with the model of its judge. Raise `InvalidRequestError` for one that the service lacks."""
+    if not isinstance(metric, JudgeMetric):
+        return metric
+    server = judges.get(metric.judge)
+    if server is None:
+        known = f"it has: {', '.join(sorted(judges))}" if judges else "the setting judges lists none"
+        message = f"{field}.judge is not a judge of this service; {known}."
+        raise InvalidRequestError(message, "invalid_config", f"{field}.judge")
+    if metric.model not in (None, server.model):
+        message = f"{field}.model is not the model of judge '{metric.judge}', which is '{server.model}'; leave it out."
+        raise InvalidRequestError(message, "invalid_config", f"{field}.model")
+    return metric.model_copy(update={"model": server.model})
 
 
 def _check_rows(config: EvaluationConfig, dataset: DatasetRecord) -> None:

@@ -8,7 +8,7 @@ from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
 from serve.jobs.parents import NO_PARENTS, Parents
-from serve.jobs.preflight import Start, facts_of_tuned, preflight
+from serve.jobs.preflight import model_facts, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check
 from train.data.eval_split import SplitSpec
@@ -49,9 +49,5 @@ def job_facts(
         files = tuple(source_file(services.settings, dataset) for dataset in datasets)
         earlier = earlier_runs(tx, owner, config.model_copy(update={"model": start.existing}))
     lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
-    return JobFacts(config, _model_facts(services, start), lengths, services.coordinator.machines(), earlier)
-
-
-def _model_facts(services: Services, start: Start) -> ModelFacts | None:
-    models_folder = services.settings.home / "models"
-    return start.model.facts if start.tuned is None else facts_of_tuned(start.tuned, models_folder)
+    facts = model_facts(services, start.model, start.tuned)
+    return JobFacts(config, facts, lengths, services.coordinator.machines(), earlier)

@@ -81,7 +81,7 @@ def _before_delivery(services: Services, owner: str, config: JobConfig, model: C
         with services.store.read() as tx:
             tuned = find_tuned(model.ref, tx, services.settings, owner)
         assert tuned is not None
-        facts = facts_of_tuned(tuned, services.settings.home / "models")
+        facts = model_facts(services, model, tuned)
     if expected.scores_texts and not config.method.scores_texts:
         raise no_language_model(config.method, f"the model of job {parent.name!r}")
     if expected.adapter is None:
@@ -99,6 +99,11 @@ def _before_delivery(services: Services, owner: str, config: JobConfig, model: C
     )
     later = NoticePayload(code=MODEL_EXPECTED, message=message)
     return Start(replace(model, facts=facts), fitted[0], (later, *fitted[1]), expected=expected)
+
+
+def model_facts(services: Services, model: Checked, tuned: Tuned | None) -> ModelFacts | None:
+    """Facts of a model of this service, else of another one; those of an adapter are of its base model."""
+    return model.facts if tuned is None else facts_of_tuned(tuned, services.settings.home / "models")
 
 
 def facts_of_tuned(tuned: Tuned, models_folder: Path) -> ModelFacts | None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
+from ftlab.schemas import EvaluationConfig, EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
@@ -23,6 +23,7 @@ from serve.jobs import analytics, append, changes, estimate, history, resume, su
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
+from serve.jobs.evaluation_estimate import estimate_evaluation
 from serve.jobs.parents import find_parents, names_jobs
 from serve.jobs.prepare import prepare
 from serve.jobs.resume import ResumeOrder
@@ -44,8 +45,12 @@ async def create_job(
 
 
 @router.post("/estimate", response_model=JobEstimate, summary="Estimate what a job would need")
-async def estimate_job(caller: Caller, config: JsonBody[JobConfig]) -> Response:
+async def estimate_job(caller: Caller, config: JobBody) -> Response:
     """Memory by part and device, steps, tokens, time, disk, and configs that would fit. Nothing is stored or queued."""
+    if isinstance(config, EvaluationConfig):
+        return reply(await estimate_evaluation(caller, config))
+    if not isinstance(config, JobConfig):
+        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' have no estimate.", "invalid_config", "kind")
     return reply(await estimate.estimate(caller, config))
 
 

@@ -285,3 +285,34 @@ def test_a_tuned_model_is_the_base_of_a_new_job(open_page):
     )
     page.get_by_role("link", name="Use as base: support-v1").click()
     expect(page.get_by_label("Model", exact=True)).to_have_value(re.compile("^model:model-"))
+
+
+def test_a_model_is_evaluated_from_its_job(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v1']}", may_fail=True)
+    page.get_by_role("link", name="Evaluate").click()
+    expect(page.get_by_label("Model", exact=True)).to_have_value(f"job:{world.ids['support-v1']}")
+    start = page.get_by_role("button", name="Start the evaluation")
+    expect(start).to_be_disabled()
+    prompts = world.scene.api.post(
+        "/api/datasets", content=b'{"prompt": "Why?"}\n{"prompt": "How?"}\n', headers={"x-filename": "prompts.jsonl"}
+    ).json()
+    page.reload()
+    page.get_by_label("Dataset").select_option(prompts["id"])
+    expect(page.get_by_label("BLEU")).to_be_disabled()
+    expect(page.get_by_label("Valid JSON")).to_be_enabled()
+    expect(start).to_be_disabled()
+    page.get_by_label("Dataset").select_option(label="support-heldout.jsonl, 12 rows")
+    page.get_by_label("Model", exact=True).fill(MODEL)
+    page.get_by_label("BLEU").check()
+    page.get_by_label("Most tokens of an answer").fill("0")
+    expect(page.get_by_text("generation.max_new_tokens must be")).to_be_visible()
+    page.get_by_label("Most tokens of an answer").fill("20")
+    page.get_by_label("Number of rows, from the first").fill("6")
+    estimate = page.get_by_label("Estimate and submission")
+    expect(estimate.get_by_text("no evaluation of these base models")).to_be_visible()
+    expect(estimate.get_by_text("Checkpoints")).to_have_count(0)
+    start.click()
+    job = submitted(world, page)
+    assert (job["kind"], job["status"]) == ("evaluation", "queued")
+    assert [metric["type"] for metric in job["config"]["metrics"]] == ["perplexity", "bleu"]
+    assert (job["config"]["max_rows"], job["config"]["generation"]["max_new_tokens"]) == (6, 20)

@@ -29,6 +29,7 @@ PAGES = {
     "new job": ("/new?dataset=support-heldout.jsonl&model=HuggingFaceTB/SmolLM2-135M-Instruct", "Where"),
     "new job without rows": ("/new", "Drop a file of rows here"),
     "new job as yaml": ("/new?view=yaml", "Config as YAML"),
+    "evaluate": ("/evaluate?model=HuggingFaceTB/SmolLM2-135M-Instruct", "Start the evaluation"),
     "datasets": ("/datasets", "support-heldout.jsonl"),
     "dataset": ("/datasets/support-heldout.jsonl", "First rows"),
     "models": ("/models", "support-v1"),

@@ -9,6 +9,9 @@ from ftlab import Client
 from ftlab.schemas import Dataset
 from tests.support.chromium import chromium
 from tests.support.huggingface_server import HubServer
+from tests.support.judge_stub import KEY as JUDGE_KEY
+from tests.support.judge_stub import MODEL as JUDGE_MODEL
+from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, rows
 from tests.support.moto_server import make_bucket, running_moto
 from tests.support.service_fakes import running
@@ -51,11 +54,21 @@ def remote_bucket() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def judge() -> Iterator[tuple[JudgeStub, str]]:
+    """A model that rates answers, and its URL."""
+    stub = JudgeStub()
+    with pytest.MonkeyPatch.context() as environment, running(stub.app) as url:
+        environment.setenv("JUDGE_KEY", JUDGE_KEY)
+        yield stub, f"{url}/v1"
+
+
+@pytest.fixture(scope="session")
 def lab(
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
     model_hub: HubServer,
     remote_bucket: str,
+    judge: tuple[JudgeStub, str],
 ) -> Iterator[Lab]:
     lab = Lab(
         tmp_path_factory.mktemp("lab"),
@@ -66,6 +79,7 @@ def lab(
         notify_private_hosts=("127.0.0.1",),
         prices={"cpu": CORE_PRICE},
         currency="EUR",
+        judges={"strict": {"url": judge[1], "model": JUDGE_MODEL, "key_env": "JUDGE_KEY"}},
         openai_models={"gpt-4o-mini-2024-07-18": TINY},
     )
     lab.start()

@@ -13,6 +13,8 @@ from ftlab import Client, EvaluationConfig, ExportConfig
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.judge_stub import KEY as JUDGE_KEY
+from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
 from tests.support.tiny_models import make_tiny_model
 
@@ -239,7 +241,7 @@ def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, 
 
 
 def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
-    client: Client, finished: Job, dataset: Dataset
+    client: Client, finished: Job, dataset: Dataset, judge: tuple[JudgeStub, str]
 ) -> None:
     config = EvaluationConfig.model_validate_json(
         json.dumps(
@@ -247,7 +249,11 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
                 "kind": "evaluation",
                 "models": [f"job:{finished.id}"],
                 "dataset": dataset.id,
-                "metrics": [{"type": "perplexity"}, {"type": "exact_match"}],
+                "metrics": [
+                    {"type": "perplexity"},
+                    {"type": "exact_match"},
+                    {"type": "judge_score", "judge": "strict", "max_score": 5},
+                ],
                 "generation": {"max_new_tokens": 4},
             }
         )
@@ -265,8 +271,18 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
     rows = list(client.evaluations.rows(job.id))
     assert len(rows) == results.num_rows == dataset.num_rows
     assert all(set(row.answers) == {"base", "model"} for row in rows)
+    stub, _ = judge
+    assert len(stub.asked) == 2 * dataset.num_rows
+    assert all(
+        metric.num_rows + sum(metric.skipped.values()) == dataset.num_rows for metric in results.models[1].metrics
+    )
+    assert all(set(row.judge_replies) == {"base", "model"} for row in rows)
+    assert JUDGE_KEY not in client.jobs.get(job.id).model_dump_json() + "".join(
+        event.model_dump_json() for event in client.jobs.events(job.id)
+    )
     again = client.jobs.create(config)
     assert (again.id, again.is_cached) == (job.id, True)
+    assert len(stub.asked) == 2 * dataset.num_rows
     assert [each.id for each in client.jobs.list(kind="evaluation")] == [job.id]
 
 

@@ -68,6 +68,12 @@ def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Pl
     return run.with_overhead(replace(run.in_pass, activations=activations, logits=head))
 
 
+def answering_peak(shape: ModelShape, config: JobConfig, texts: int, length: int, place: Place) -> Memory:
+    """The peak while a batch of `texts` is answered; `length` counts the tokens of the longest prompt and answer."""
+    run = _Run(shape, config, place)
+    return run.with_overhead(_generation(run, texts, length))
+
+
 def adapter_parameters(shape: ModelShape, config: JobConfig) -> int:
     """Trained numbers of the adapters, and of modules that are trained as a whole; 0 for full fine-tuning."""
     if config.tuning == "full":
@@ -208,14 +214,14 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
         replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
     ]
     if isinstance(run.config.method, GrpoMethod):
-        moments.append(_generation(run, length))
+        texts = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        moments.append(_generation(run, texts, length))
     return [run.with_overhead(memory) for memory in moments]
 
 
-def _generation(run: _Run, length: int) -> Memory:
-    """The end of a generation: keys and values of all answers of a step, and float32 logits of one token of each."""
-    training, shape = run.config.training, run.shape
-    texts = training.per_device_train_batch_size * training.gradient_accumulation_steps
+def _generation(run: _Run, texts: int, length: int) -> Memory:
+    """The end of a generation: keys and values of all answers, and float32 logits of one token of each."""
+    shape = run.shape
     cache = 2 * shape.num_layers * shape.key_width * run.precision.compute * texts * length
     return replace(run.still, activations=cache, logits=4 * texts * shape.vocab)
 

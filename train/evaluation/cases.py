@@ -30,6 +30,10 @@ class Skip(StrEnum):
     """Its prompt leaves no room for `generation.max_new_tokens` in the positions of the model."""
     NO_COUNTED_TOKEN = "no_counted_token"
     """No token of an answer is left within `max_length`."""
+    JUDGE_UNREADABLE = "judge_unreadable"
+    """The reply of the judge is not the JSON object that it was asked for, or its score is not on the scale."""
+    JUDGE_REFUSED = "judge_refused"
+    """The judge refused the request, for example because it is too long."""
 
 
 @dataclass(frozen=True)

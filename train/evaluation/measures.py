@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ftlab.schemas.answer_scores import AnswerScore, PythonFile
 from ftlab.schemas.evaluation import F1, Bleu, Chrf, EvaluationConfig, Metric, NormalisedMatch, Perplexity, Rouge
+from ftlab.schemas.judges import JudgePreference, JudgeScore
 from train.evaluation.cases import Skip
 from train.evaluation.text_scores import f1, normalised_match, rouge
 from train.rewards import FileReward, RewardFunction
@@ -128,6 +129,17 @@ class CorpusScore(AnswerMeasure):
         return float(self._metric._compute_score_from_stats([int(number) for number in sums]).score)
 
 
+class JudgeMeasure(Measure):
+    """The mean of what a judge made of each answer."""
+
+    def __init__(self, name: str, metric: JudgeScore | JudgePreference) -> None:
+        super().__init__(name)
+        self.metric = metric
+
+    def value(self, sums: Sums) -> float:
+        return float(sums[0] / sums[1])
+
+
 def measures_of(config: EvaluationConfig) -> list[Measure]:
     """The metrics of an evaluation, in their order.
 
@@ -156,6 +168,8 @@ def _measure(metric: Metric, name: str, field: str) -> Measure:
             from sacrebleu.metrics.chrf import CHRF
 
             return CorpusScore(name, CHRF(word_order=metric.word_order))
+        case JudgeScore() | JudgePreference():
+            return JudgeMeasure(name, metric)
         case PythonFile():
             return MeanScore(name, metric, FileReward(metric, name, field))
     return MeanScore(name, metric, RewardFunction(metric, name))

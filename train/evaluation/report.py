@@ -39,6 +39,8 @@ class ModelRows:
     answers: Mapping[int, Answer | Skip]
     numbers: dict[str, Mapping[int, Numbers | Skip]] = field(default_factory=dict)
     """By metric: the numbers of each row, or why it has none."""
+    replies: dict[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
+    """By metric of a judge: what it replied about each row."""
 
 
 def make_report(
@@ -167,6 +169,17 @@ def _answered_rows(
                     if math.isfinite(score := scores[key, measure.name].get(case.number, math.nan))
                 }
                 for key, _ in keyed
+            },
+            judge_replies={
+                key: replies
+                for key, found in keyed
+                if (
+                    replies := {
+                        metric: list(written)
+                        for metric, rows in found.replies.items()
+                        if (written := rows[case.number])
+                    }
+                )
             },
             skipped={
                 key: reasons

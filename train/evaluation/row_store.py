@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from train.evaluation.cases import Skip
+from train.evaluation.judging import Judgement
 from train.evaluation.measures import Answer, Numbers
+
+Stored = Answer | Numbers | Skip | Judgement
 
 PROGRESS_FILE = "measured.jsonl"
 ANSWERS = "answers"
@@ -31,10 +34,12 @@ class RowStore:
         return sum(map(len, self._found.values()))
 
     def part(self, model: int, part: str) -> Mapping[int, Any]:
-        """What is measured, by the number of the row: an `Answer`, the numbers of a loss, or a `Skip`."""
+        """What is measured, by the number of the row: an `Answer`, the numbers of a loss, a `Skip`, or a
+        `Judgement`.
+        """
         return self._found.get((model, part), {})
 
-    def add(self, model: int, part: str, rows: Mapping[int, "Answer | Numbers | Skip"]) -> None:
+    def add(self, model: int, part: str, rows: Mapping[int, Stored]) -> None:
         if self._file is None:
             self._file = self._path.open("a", encoding="utf-8")
         for row, value in rows.items():
@@ -61,7 +66,9 @@ class RowStore:
             self._found.setdefault((entry["model"], entry["part"]), {})[entry["row"]] = _value(entry)
 
 
-def _document(value: "Answer | Numbers | Skip") -> dict[str, Any]:
+def _document(value: Stored) -> dict[str, Any]:
+    if isinstance(value, Judgement):
+        return _document(value.numbers) | {"replies": list(value.replies)}
     if isinstance(value, Skip):
         return {"skipped": value}
     if isinstance(value, Answer):
@@ -69,7 +76,10 @@ def _document(value: "Answer | Numbers | Skip") -> dict[str, Any]:
     return {"numbers": list(value)}
 
 
-def _value(entry: Mapping[str, Any]) -> "Answer | Numbers | Skip":
+def _value(entry: Mapping[str, Any]) -> Stored:
+    if "replies" in entry:
+        numbers = Skip(entry["skipped"]) if "skipped" in entry else tuple(entry["numbers"])
+        return Judgement(numbers, tuple(entry["replies"]))
     if "skipped" in entry:
         return Skip(entry["skipped"])
     if "numbers" in entry:

@@ -11,19 +11,21 @@ from transformers import PreTrainedModel
 
 from ftlab.errors import ConflictError
 from ftlab.schemas import EvaluationConfig, MetricsPayload, ProgressPayload
-from train.device_defaults import device_defaults
+from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
+from train.device_defaults import AS_TRAINED, device_defaults
 from train.devices import place_of
 from train.evaluation.cases import Case, read_cases
-from train.evaluation.measures import AnswerMeasure, Measure, TokenLoss, measures_of
+from train.evaluation.judging import Judgement, Judging, Rated, judge_clients
+from train.evaluation.measures import AnswerMeasure, JudgeMeasure, Measure, TokenLoss, measures_of
 from train.evaluation.report import ModelRows, make_report, write_report
 from train.evaluation.row_store import ANSWERS, RowStore
-from train.evaluation.work import LoadedModel, Work
+from train.evaluation.work import LoadedModel, Pace, Work
 from train.failures.classify import raise_if_disk_full
 from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
 from train.model.base_model import BaseModel, find_model
 from train.model.folder import facts_of
 from train.model.identity import identity_of
-from train.model.load import AS_TRAINED, load_for_answers
+from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, EvaluationPlan, MeasuredModel, ModelLoaded, Outcome, Phase, RunLink
 from train.process import prepare_process
@@ -49,6 +51,7 @@ def run(plan: EvaluationPlan, link: RunLink) -> Outcome:
         raise_if_disk_full(error, plan.job_folder)
         raise
     finally:
+        evaluation.close()
         store.close()
         gc.collect()
     return Outcome(Ending.FINISHED, store.num_measured)
@@ -61,12 +64,14 @@ class _Evaluation:
         self._stop_poll = StopPoll(link, plan.time_left_s)
         self._place = place_of(plan)
         self._measures: Sequence[Measure] = measures_of(plan.config)
+        self._judges = judge_clients(plan)
         self._parts = _parts(plan.config, self._measures)
         self._cases: list[Case] = []
         self._total = 0
         self._has_begun = False
         self._begun_at, self._begun_with = time.monotonic(), store.num_measured
         self._told_at = 0.0
+        self._answering, self._reading = Pace(), Pace()
 
     def run(self) -> None:
         """Measure every model, and write the results."""
@@ -74,7 +79,8 @@ class _Evaluation:
         self._heartbeat.enter(Phase.LOADING)
         self._check_in()
         self._cases = read_cases(plan.dataset.rows, plan.config.max_rows)
-        self._total = len(self._cases) * len(self._parts) * len(plan.models)
+        num_judged = sum(isinstance(measure, JudgeMeasure) for measure in self._measures)
+        self._total = len(self._cases) * (len(self._parts) + num_judged) * len(plan.models)
         models = [self._measured(place, planned) for place, planned in enumerate(plan.models)]
         self._begin()
         self._heartbeat.enter(Phase.DELIVERING)
@@ -83,7 +89,14 @@ class _Evaluation:
         values = {
             f"eval_{model.key}/{metric.metric}": metric.value for model in results.models for metric in model.metrics
         }
+        paces = {ANSWER_SPEED: self._answering.tokens_per_s, READ_SPEED: self._reading.tokens_per_s}
+        values |= {name: pace for name, pace in paces.items() if pace is not None}
         self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
+
+    def close(self) -> None:
+        """End the requests to judges."""
+        for judge in self._judges.values():
+            judge.close()
 
     def _measured(self, place: int, planned: MeasuredModel) -> ModelRows:
         base = self._find(place, planned)
@@ -97,9 +110,23 @@ class _Evaluation:
             if isinstance(measure, AnswerMeasure):
                 self._check_in()
                 rows.numbers[measure.name] = measure.of_rows(answers, references)
+            elif isinstance(measure, JudgeMeasure):
+                judged = self._judged(place, planned, measure)
+                rows.numbers[measure.name] = {row: each.numbers for row, each in judged.items()}
+                rows.replies[measure.name] = {row: each.replies for row, each in judged.items()}
             else:
                 rows.numbers[measure.name] = self._store.part(place, measure.name)
         return rows
+
+    def _judged(self, place: int, planned: MeasuredModel, measure: JudgeMeasure) -> Mapping[int, Judgement]:
+        """What a judge made of each row, asking it about those that are missing."""
+        self._begin()
+        self._heartbeat.enter(Phase.EVALUATING)
+        base_answers = None if planned.base is None else self._store.part(planned.base, ANSWERS)
+        done = partial(self._done, place, measure.name)
+        judging = Judging(measure, self._judges[measure.metric.judge], self._check_in, done)
+        judging.rate(self._missing(place, measure.name), Rated(self._store.part(place, ANSWERS), base_answers))
+        return self._store.part(place, measure.name)
 
     def _find(self, place: int, planned: MeasuredModel) -> BaseModel:
         plan = self._plan
@@ -121,7 +148,8 @@ class _Evaluation:
         self._heartbeat.enter(Phase.EVALUATING)
         try:
             for part, measure in self._parts.items():
-                work = Work(self._plan.config, self._check_in, partial(self._done, place, part))
+                pace = self._reading if isinstance(measure, TokenLoss) else self._answering
+                work = Work(self._plan.config, self._check_in, partial(self._done, place, part), pace)
                 cases = self._missing(place, part)
                 if isinstance(measure, TokenLoss):
                     dtype = torch.float16 if found.fp16 else torch.bfloat16
@@ -170,7 +198,7 @@ class _Evaluation:
 def _parts(config: EvaluationConfig, measures: Sequence[Measure]) -> dict[str, Measure | None]:
     """What is done with each model: answers, if a metric needs them, and the loss of each perplexity."""
     losses = {measure.name: measure for measure in measures if isinstance(measure, TokenLoss)}
-    needs_answers = any(isinstance(measure, AnswerMeasure) for measure in measures)
+    needs_answers = any(isinstance(measure, AnswerMeasure | JudgeMeasure) for measure in measures)
     return {**losses, **({ANSWERS: None} if needs_answers else {})}
 
 

@@ -1,7 +1,8 @@
 """The work of one model of an evaluation: answers to the rows, and losses of their reference answers."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -14,14 +15,12 @@ from ftlab.schemas import EvaluationConfig
 from ftlab.schemas.evaluation import Perplexity
 from train.data.tokens.prompts import Prompt
 from train.data.tokens.render import Renderer
+from train.device_defaults import FIRST_BATCH_ON_CPU, FIRST_BATCH_ON_GPU
 from train.evaluation.cases import Case, Skip, labelled_texts, prompt_of
 from train.evaluation.measures import Answer
 from train.methods.collator import RowCollator
 from train.methods.sft import measure_rows
 from train.model.generation import end_token_ids, generating, generation_config
-
-FIRST_BATCH_ON_GPU = 32
-FIRST_BATCH_ON_CPU = 8
 
 Item = TypeVar("Item")
 
@@ -35,6 +34,18 @@ class LoadedModel:
     max_positions: int | None
 
 
+@dataclass
+class Pace:
+    """How many tokens were processed in how much time."""
+
+    num_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return self.num_tokens / self.seconds if self.num_tokens and self.seconds else None
+
+
 @dataclass(frozen=True)
 class Work:
     """How rows are worked on, batch by batch."""
@@ -44,6 +55,8 @@ class Work:
     """Called for every token and every batch; raises `EarlyStop` where a stop is requested."""
     on_done: Callable[[Mapping[int, Any]], None]
     """Called with the rows of a batch that is done."""
+    pace: Pace = field(default_factory=Pace)
+    """Counts the tokens of the rows that are read, or those of the answers."""
 
     def answer(self, loaded: LoadedModel, cases: Sequence[Case]) -> None:
         """Answer the rows."""
@@ -69,16 +82,17 @@ class Work:
         collate = RowCollator.for_model(model, loaded.tokenizer.pad_token_id)
         add_fused_lm_head(model.get_base_model() if isinstance(model, PeftModel) else model)
 
-        def measure(batch: list[tuple[int, Any, Any]]) -> None:
+        def measure(batch: list[tuple[int, Any, Any]]) -> int:
             given = [{"input_ids": ids.tolist(), "labels": labels.tolist()} for _, ids, labels in batch]
             losses = measure_rows(model, send_to_device(collate(given), model.device))
             self.check_in()
             self.on_done({row: (loss, float(num)) for (row, *_), (loss, num) in zip(batch, losses, strict=True)})
+            return sum(len(ids) for _, ids, _ in batch)
 
         with generating(model):
             self._in_batches(rows, loaded, measure)
 
-    def _answer_batch(self, loaded: LoadedModel, batch: list[Prompt]) -> None:
+    def _answer_batch(self, loaded: LoadedModel, batch: list[Prompt]) -> int:
         settings = self.config.generation
         sampling: dict[str, Any] = {}
         if settings.temperature:
@@ -91,20 +105,26 @@ class Work:
             set_seed(self.config.seed + batch[0].number)
         answers = generate(loaded, [prompt.ids for prompt in batch], settings.max_new_tokens, self.check_in, **sampling)
         self.on_done({prompt.number: answer for prompt, answer in zip(batch, answers, strict=True)})
+        return sum(len(answer.ids) for answer in answers)
 
-    def _in_batches(self, items: list[Item], loaded: LoadedModel, work: Callable[[list[Item]], None]) -> None:
-        """Work on all items. Without a `batch_size`, batches are halved once one does not fit the GPU."""
+    def _in_batches(self, items: list[Item], loaded: LoadedModel, work: Callable[[list[Item]], int]) -> None:
+        """Work on all items; `work` returns the number of tokens of a batch.
+
+        Without a `batch_size`, batches are halved once one does not fit the GPU.
+        """
         is_on_gpu = loaded.model.device.type == "cuda"
         size = self.config.batch_size or (FIRST_BATCH_ON_GPU if is_on_gpu else FIRST_BATCH_ON_CPU)
         done = 0
         while done < len(items):
+            begun_at = time.monotonic()
             try:
-                work(items[done : done + size])
+                self.pace.num_tokens += work(items[done : done + size])
             except torch.cuda.OutOfMemoryError:
                 if self.config.batch_size is not None or size == 1:
                     raise
                 size //= 2
             else:
+                self.pace.seconds += time.monotonic() - begun_at
                 done += size
                 continue
             torch.cuda.empty_cache()  # here, where the error no longer holds the tensors of the batch

@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
+from train.device_defaults import AS_TRAINED
 from train.model.base_model import BaseModel
 from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
@@ -30,8 +31,6 @@ from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, h
 
 AnyModel = TypeVar("AnyModel", bound=torch.nn.Module)
 
-AS_TRAINED = JobConfig(model="any", dataset="any")
-"""The defaults of a training job say how the weights of a model that only answers are loaded."""
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 """Beginnings of initialisations that put a part of the base weights into an adapter. Those of our own jobs are saved as
 plain ones."""

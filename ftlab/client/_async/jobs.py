@@ -37,7 +37,6 @@ from ftlab.schemas import (
     FailureAnalysis,
     Job,
     JobAnalytics,
-    JobConfig,
     JobEstimate,
     JobTelemetry,
     LogLine,
@@ -45,7 +44,7 @@ from ftlab.schemas import (
     Page,
 )
 from ftlab.schemas.comparisons import Comparison
-from ftlab.schemas.job_file import parse_any_config, parse_job_config
+from ftlab.schemas.job_file import parse_any_config
 from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -94,12 +93,12 @@ class AsyncJobs:
         found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
         return job.model_copy(update=found)
 
-    async def estimate(self, config: JobConfig | Mapping[str, Any]) -> JobEstimate:
+    async def estimate(self, config: AnyJobConfig | Mapping[str, Any]) -> JobEstimate:
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
 
         Raises what `create` raises for the config, the model and the datasets.
         """
-        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
+        document = parse_any_config(config).model_dump(mode="json", exclude_unset=True)
         path = f"{JOBS_PATH}/estimate"
         request = Request("POST", path, document=document, timeout_s=ESTIMATE_TIMEOUT_S, may_repeat=True)
         return await self._transport.read(JobEstimate, request)

@@ -1,5 +1,6 @@
 """Settings: the order of their sources, and what is refused."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -155,6 +156,35 @@ def test_prices_that_cannot_be_are_refused(prices, tmp_path):
     with pytest.raises(InvalidRequestError) as refused:
         load_settings({}, {"FTLAB_PRICES": prices}, tmp_path)
     assert (refused.value.param or "").partition(".")[0] == "prices"
+
+
+def test_judges_come_as_a_table_or_as_json(tmp_path):
+    (tmp_path / "ftlab.toml").write_text(
+        '[judges.strict]\nurl = "https://api.example.com/v1/"\nmodel = "large"\nkey_env = "JUDGE_KEY"\ntimeout_s = 20\n'
+    )
+    judges = load_settings({}, {}, tmp_path).judges
+    assert judges["strict"].url == "https://api.example.com/v1"
+    assert judges["strict"].timeout_s == 20
+    environment = load_settings({}, {}, tmp_path).to_environment()
+    assert load_settings({}, environment, tmp_path / "elsewhere").judges == judges
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        {"url": "file:///etc/passwd"},
+        {"url": "https://u:canary-4711@host/v1"},
+        {"url": "https://host/v1?key=canary-4711"},
+        {"url": "http://["},
+        {"url": "https://host/v1", "key_env": "canary-4711"},
+        {"url": "https://host/v1", "key": "canary-4711"},
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused_without_its_secrets(judge, tmp_path):
+    with pytest.raises(InvalidRequestError) as refused:
+        load_settings({}, {"FTLAB_JUDGES": json.dumps({"strict": {"model": "large"} | judge})}, tmp_path)
+    assert (refused.value.param or "").startswith("judges")
+    assert "canary-4711" not in refused.value.message
 
 
 @pytest.mark.parametrize("currency", ["euro", "eur", "", "E1R"])

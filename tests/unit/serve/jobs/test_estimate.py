@@ -285,7 +285,10 @@ def test_each_type_of_gpu_has_its_price(client, here, coordinator):
 def test_a_cap_that_ends_the_job_before_its_last_step_is_pointed_out(client, here, services):
     unknown = estimate(client, here | {"max_cost": "0.36"})
     assert unknown.max_cost_after_s == 360
-    assert "max_cost (0.36 EUR) is used up after 6:00, and the job then saves and ends, where its" in unknown.notes[-1]
+    assert (
+        "max_cost (0.36 EUR) is used up after 6:00, and the job then saves and ends, where it takes"
+        in unknown.notes[-1]
+    )
     job_id = client.post(JOBS, json=here).json()["id"]
     ref = bring(services.store, job_id, JobStatus.COMPLETED)
     with services.store.begin() as tx:
@@ -294,7 +297,7 @@ def test_a_cap_that_ends_the_job_before_its_last_step_is_pointed_out(client, her
     assert cost is not None
     early = estimate(client, here | {"max_cost": str(cost / 2)})
     assert early.max_cost_after_s == pytest.approx((early.time_s or 0) / 2)
-    assert "all steps take" in early.notes[-1]
+    assert "the whole job takes" in early.notes[-1]
     enough = estimate(client, here | {"max_cost": str(cost * 2)})
     assert enough.max_cost_after_s is None
     assert not any("max_cost" in note for note in enough.notes)

@@ -11,12 +11,14 @@ from starlette.testclient import TestClient
 from cluster.fakes import FakeEventHub
 from cluster.runs.attempt_record import AttemptLog
 from cluster.runs.make_plan import make_plan
+from ftlab.schemas.judges import JudgeServer
 from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.cluster.runs.attempt import claim
 from tests.unit.serve.jobs.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
+from train.data.tokens.row_lengths import RowLengths
 from train.evaluation.run import run
 from train.plan import EvaluationPlan
 
@@ -115,6 +117,21 @@ def test_models_of_one_base_share_it_and_are_tested_against_each_other(trainer: 
         ("model_1", "base"),
         ("model_2", "base"),
     ]
+    compared = trainer.client.get("/api/training/compare", params={"job": [second, first]}).json()["evaluations"]
+    assert [metric["metric"] for metric in compared] == ["perplexity", "exact_match"]
+    values = [[model["metrics"][place]["value"] for model in found["models"]] for place in (0, 1)]
+    for metric, (base, of_first, of_second) in zip(compared, values, strict=True):
+        assert metric["base"] == base
+        assert [value["value"] for value in metric["values"]] == [of_second, of_first]
+    third, _ = trainer.train("org/tiny-model", training={"seed": 3})
+    evaluator.measure(f"job:{third}", metrics=METRICS[:1])
+    reply = trainer.client.get("/api/training/compare", params={"job": [third, first]})
+    assert [[value is not None for value in metric["values"]] for metric in reply.json()["evaluations"]] == [
+        [True, True],
+        [False, True],
+    ]
+    report = trainer.client.get("/api/training/compare", params={"job": [third, first], "format": "html"}).text
+    assert "<h2>Evaluations</h2>" in report
     pairs = list(dict.fromkeys((test["model"], test["other"]) for test in found["tests"]))
     assert pairs == [("model_1", "base"), ("model_2", "base"), ("model_1", "model_2")]
 
@@ -122,6 +139,10 @@ def test_models_of_one_base_share_it_and_are_tested_against_each_other(trainer: 
 def test_a_second_evaluation_of_the_same_is_answered_at_once(trainer: Trainer, evaluator: Evaluator):
     tuned, _ = trainer.train("org/tiny-model")
     job_id = evaluator.measure(f"job:{tuned}")
+    evaluator.services.data.lengths = [RowLengths(2, 2, 20, 10, {10: 2}, is_exact=True)]
+    estimate = evaluator.client.post(f"{JOBS}/estimate", json=evaluator.config | {"models": [f"job:{tuned}"]}).json()
+    assert (estimate["time_s"], estimate["measured_job_id"]) == (0.0, None)
+    assert estimate["notes"][0].startswith(f"Job {job_id} measured the same models")
     again = evaluator.post(f"model:mdl-{tuned}", name="again", priority=90)
     assert (again.status_code, again.headers["evaluation-cached"]) == (200, "true")
     assert again.json()["id"] == job_id
@@ -180,6 +201,37 @@ def test_what_cannot_be_measured_is_refused(evaluator: Evaluator, client: TestCl
         error = refusal(evaluator.post("org/tiny-model", dataset=reply.json()["id"], metrics=[metric]), 422)
         assert (error["code"], error["param"]) == ("dataset_kind_mismatch", "dataset")
     assert client.get(JOBS).json()["data"] == []
+
+
+def test_a_metric_may_only_ask_the_judges_of_the_settings(evaluator: Evaluator, services: Services):
+    judge = {"type": "judge_score", "judge": "strict"}
+    error = refusal(evaluator.post("org/tiny-model", metrics=[judge]), 422)
+    assert error["param"] == "metrics.0.judge"
+    assert error["message"] == "metrics.0.judge is not a judge of this service; the setting judges lists none."
+    server = JudgeServer(url="http://127.0.0.1:9/v1", model="large", key_env="JUDGE_KEY")
+    evaluator.services.settings.judges["strict"] = server
+    for other, param in (
+        ({"judge": "http://127.0.0.1/v1"}, "metrics.0.judge"),
+        ({"judge": "other"}, "metrics.0.judge"),
+        ({"url": "http://127.0.0.1/v1"}, "metrics.0.url"),
+        ({"model": "small"}, "metrics.0.model"),
+        ({"rubric": "Is it good?"}, "metrics.0.rubric"),
+        ({"min_score": 10.0}, "metrics.0"),
+        ({"type": "judge_preference", "rubric": "{answer_a}"}, "metrics.0.rubric"),
+    ):
+        assert refusal(evaluator.post("org/tiny-model", metrics=[judge | other]), 422)["param"] == param, other
+    reply = evaluator.post("org/tiny-model", metrics=[judge, judge | {"type": "judge_preference"}])
+    assert reply.status_code == 201, reply.text
+    assert [metric["model"] for metric in reply.json()["resolved_config"]["metrics"]] == ["large", "large"]
+    assert "127.0.0.1" not in reply.text + json.dumps(reply.json()["config"])
+    with services.store.read() as tx:
+        job = tx.jobs.get(reply.json()["id"])
+    ref = claim(services.store, job.id)
+    with services.store.read() as tx:
+        [attempt] = tx.attempts.of_job(ref.id)
+        plan = make_plan(tx, services.settings, job, attempt, datetime.now(UTC))
+    assert isinstance(plan, EvaluationPlan)
+    assert plan.judges == {"strict": server}
 
 
 def test_what_only_a_training_job_does_is_refused_in_one_sentence(evaluator: Evaluator, client: TestClient):

@@ -82,6 +82,7 @@ def test_perplexity_is_exp_of_the_eval_loss_of_the_job(job: Job):
     assert (test.model, test.other, test.num_rows) == ("model", "base", 4)
     assert test.difference == pytest.approx(second.value - first.value)
     [measured] = told.told(EventKind.METRICS)
+    assert measured["values"].pop("read_tokens_per_s") > 0
     assert measured["values"] == {"eval_base/perplexity": first.value, "eval_model/perplexity": second.value}
 
 
@@ -108,7 +109,8 @@ def test_the_base_comes_first_and_every_row_has_its_answers(job: Job, tuned: Mea
     rows = write_rows(job.folder.with_name("measured.arrow"), 5)
     base = MeasuredModel(MODEL, "base", MODEL)
     plan = plan_of(job, rows, base, tuned, **ANSWERED, max_rows=4)
-    assert run(plan, Link()).ending is Ending.FINISHED
+    link = Link()
+    assert run(plan, link).ending is Ending.FINISHED
     found = results_of(plan)
     assert [(model.key, model.base) for model in found.models] == [("base", None), ("model", "base")]
     assert found.num_rows == 4
@@ -123,6 +125,9 @@ def test_the_base_comes_first_and_every_row_has_its_answers(job: Job, tuned: Mea
     assert metric.value == pytest.approx(sum(line["scores"]["model"]["exact_match"] for line in lines) / 4)
     assert [row.row for row in metric.worst + metric.best]
     assert metric.worst[0].score <= metric.best[0].score
+    [measured] = link.told(EventKind.METRICS)
+    assert measured["values"]["answer_tokens_per_s"] > 0
+    assert "read_tokens_per_s" not in measured["values"]
 
 
 def test_rows_that_cannot_be_scored_are_counted_by_name(job: Job):

@@ -2768,6 +2768,12 @@ export interface components {
                     [key: string]: number;
                 };
             };
+            /** Judge Replies */
+            judge_replies?: {
+                [key: string]: {
+                    [key: string]: string[];
+                };
+            };
             /** Skipped */
             skipped?: {
                 [key: string]: {
@@ -3649,6 +3655,27 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ComparedMetric
+         * @description A metric that evaluations measured on the same rows with the same settings.
+         */
+        ComparedMetric: {
+            /** Metric */
+            metric: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /**
+             * Is Lower Better
+             * @default false
+             */
+            is_lower_better: boolean;
+            /** Base */
+            base?: number | null;
+            /** Values */
+            values: (components["schemas"]["ComparedValue"] | null)[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ComparedPrompt
          * @description A sample prompt with the newest answer of each job that was asked.
          */
@@ -3711,6 +3738,27 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ComparedValue
+         * @description A metric that an evaluation measured of the model of one job.
+         */
+        ComparedValue: {
+            /** Evaluation Id */
+            evaluation_id: string;
+            /** Value */
+            value?: number | null;
+            /** Low */
+            low?: number | null;
+            /** High */
+            high?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Comparison
          * @description What several jobs have reached, and in what they differ.
          */
@@ -3723,6 +3771,8 @@ export interface components {
             settings?: components["schemas"]["ComparedSetting"][];
             /** Datasets */
             datasets?: components["schemas"]["ComparedDataset"][];
+            /** Evaluations */
+            evaluations?: components["schemas"]["ComparedMetric"][];
             /** Samples */
             samples?: components["schemas"]["ComparedPrompt"][];
             /** Curves */
@@ -4543,7 +4593,7 @@ export interface components {
              *       }
              *     ]
              */
-            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"])[];
+            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"] | components["schemas"]["JudgeScore"] | components["schemas"]["JudgePreference"])[];
             /**
              * @description How the models answer; not used by `perplexity`.
              * @default {
@@ -5726,6 +5776,11 @@ export interface components {
          * @description What a job would need. A value is `None` where it is not known; `notes` give the reasons.
          */
         JobEstimate: {
+            /**
+             * Kind
+             * @default training
+             */
+            kind: string;
             /** Model */
             model: string;
             /** Auto */
@@ -5990,6 +6045,95 @@ export interface components {
             definition?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * JudgePreference
+         * @description How often a judge prefers the answer to that of the base model: 0 to 1, where 0.5 means equally good.
+         *
+         *     The judge reads each pair in both orders; where it contradicts itself, the pair counts as a tie.
+         */
+        JudgePreference: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "judge_preference";
+            /**
+             * Judge
+             * @description Name of a judge in the setting `judges` of the service.
+             */
+            judge: string;
+            /**
+             * Rubric
+             * @description What the judge reads, with `{question}`, `{reference}`, `{answer_a}` and `{answer_b}`. How it must reply is added below it.
+             * @default Two assistants, A and B, answered the same question. Which answer is more correct, more complete, and closer to what the question asks for? The reference answer is correct; another wording is as good. Neither length nor order makes an answer better.
+             *
+             *     Question:
+             *     {question}
+             *
+             *     Reference answer:
+             *     {reference}
+             *
+             *     Answer of A:
+             *     {answer_a}
+             *
+             *     Answer of B:
+             *     {answer_b}
+             */
+            rubric: string;
+            /**
+             * Model
+             * @description Model that the judge asks; filled in at the submission. An evaluation does not run with another one.
+             */
+            model?: string | null;
+        };
+        /**
+         * JudgeScore
+         * @description The score that a judge gives to the answer, on a scale.
+         */
+        JudgeScore: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "judge_score";
+            /**
+             * Judge
+             * @description Name of a judge in the setting `judges` of the service.
+             */
+            judge: string;
+            /**
+             * Rubric
+             * @description What the judge reads, with `{question}`, `{reference}` and `{answer}`. How it must reply is added below it.
+             * @default Rate the answer of an assistant: is it correct, complete, and does it do what the question asks for? The reference answer is correct; another wording is as good. A long answer is not better for its length.
+             *
+             *     Question:
+             *     {question}
+             *
+             *     Reference answer:
+             *     {reference}
+             *
+             *     Answer:
+             *     {answer}
+             */
+            rubric: string;
+            /**
+             * Model
+             * @description Model that the judge asks; filled in at the submission. An evaluation does not run with another one.
+             */
+            model?: string | null;
+            /**
+             * Min Score
+             * @description Lowest score of the scale.
+             * @default 1
+             */
+            min_score: number;
+            /**
+             * Max Score
+             * @description Highest score of the scale.
+             * @default 10
+             */
+            max_score: number;
         };
         /**
          * KeptCheckpoint
@@ -9588,9 +9732,11 @@ export type SchemaChrf = components['schemas']['Chrf'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
+export type SchemaComparedMetric = components['schemas']['ComparedMetric'];
 export type SchemaComparedPrompt = components['schemas']['ComparedPrompt'];
 export type SchemaComparedRun = components['schemas']['ComparedRun'];
 export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
+export type SchemaComparedValue = components['schemas']['ComparedValue'];
 export type SchemaComparison = components['schemas']['Comparison'];
 export type SchemaCompleteUpload = components['schemas']['CompleteUpload'];
 export type SchemaCompletionChoice = components['schemas']['CompletionChoice'];
@@ -9669,6 +9815,8 @@ export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
+export type SchemaJudgePreference = components['schemas']['JudgePreference'];
+export type SchemaJudgeScore = components['schemas']['JudgeScore'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeptModel = components['schemas']['KeptModel'];
 export type SchemaKeyList = components['schemas']['KeyList'];
@@ -10823,7 +10971,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
             };
         };
         responses: {

@@ -6,6 +6,7 @@ import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
 import { routes as disk } from "./disk/routes";
+import { routes as evaluate } from "./evaluate/routes";
 import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
 import { routes as models } from "./models/routes";
@@ -24,6 +25,7 @@ export const PAGES: PageRoute[] = [
   ...compare,
   ...sweeps,
   ...newJob,
+  ...evaluate,
   ...datasets,
   ...models,
   ...chat,

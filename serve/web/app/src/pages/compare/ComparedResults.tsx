@@ -49,6 +49,7 @@ function Results({ jobs }: { jobs: Job[] }) {
         Last: mean of the training metric over the last twentieth of its points. Evaluations of one group are on the same
         rows in the same way; ★ is the best of its group.
       </p>
+      <Evaluations metrics={data.evaluations ?? []} labels={labels} />
       <h2>Data</h2>
       <div className="scroll" tabIndex={0} role="region" aria-label="Data">
         <table className="table">
@@ -69,6 +70,38 @@ function Results({ jobs }: { jobs: Job[] }) {
       </div>
     </div>
   );
+}
+
+/** What evaluations measured of the models of the jobs, on the same rows with the same settings. */
+function Evaluations({ metrics, labels }: { metrics: Schemas["ComparedMetric"][]; labels: string[] }) {
+  if (metrics.length === 0) return null;
+  return (
+    <>
+      <h2>Evaluations</h2>
+      <div className="scroll" tabIndex={0} role="region" aria-label="Evaluations">
+        <table className="table">
+          <TableHead columns={["Metric", "Base", ...labels]} />
+          <tbody>
+            {metrics.map((metric, index) => (
+              <tr key={index}>
+                <th scope="row">
+                  {metric.metric} <code className="small">{metric.dataset_id}</code>
+                </th>
+                <td className="numeric">{number(metric.base)}</td>
+                {metric.values.map((value, place) => <td key={place} className="numeric">{measured(value)}</td>)}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
+function measured(value: Schemas["ComparedValue"] | null): string {
+  if (!value) return NONE;
+  const interval = typeof value.low === "number" ? ` (${number(value.low)} to ${number(value.high)})` : "";
+  return `${number(value.value)}${interval}`;
 }
 
 function RunRow({ run, index, label }: { run: Run; index: number; label: string }) {

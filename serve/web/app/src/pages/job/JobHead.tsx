@@ -76,6 +76,9 @@ function Actions({ job }: { job: Job }) {
           <Icon name="download" /> Download the model
         </a>
       )}
+      {possible.has("download") && (
+        <Link className="button" to={`/evaluate?model=${encodeURIComponent(`job:${job.id}`)}`}>Evaluate</Link>
+      )}
       {possible.has("resume") && job.status !== "failed" && <ResumeButton job={job} />}
       {possible.has("pause") && <PauseButton job={job} />}
       <JobActions job={job} onDeleted={() => { navigate("/"); }} />

@@ -63,6 +63,13 @@ function Table({ models }: { models: TunedModel[] }) {
                 <Link className="button" to={`/chat?model=${encodeURIComponent(model.id)}`} aria-label={`Chat with ${model.name}`}>
                   Chat
                 </Link>
+                <Link
+                  className="button"
+                  to={`/evaluate?model=${encodeURIComponent(`model:${model.id}`)}`}
+                  aria-label={`Evaluate ${model.name}`}
+                >
+                  Evaluate
+                </Link>
                 <Link className="button" to={`/new?model=${encodeURIComponent(`model:${model.id}`)}`} aria-label={`Use as base: ${model.name}`}>
                   Use as base
                 </Link>

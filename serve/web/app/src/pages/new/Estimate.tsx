@@ -1,10 +1,9 @@
 import type { Schemas } from "../../api/client";
-import { about, bytes, count } from "../../format/format";
+import { about, bytes, count, money } from "../../format/format";
 import { plainText } from "../../config/values";
 import { Button } from "../../ui/Button";
 import { Loading } from "../../ui/Notes";
-import type { DraftControl } from "./useDraft";
-import type { Problems } from "./useProblems";
+import "../../data/data.css";
 
 type JobEstimate = Schemas["JobEstimate"];
 
@@ -14,27 +13,39 @@ const FITS: Record<string, { glyph: string; label: string; tone: string }> = {
   unknown: { glyph: "?", label: "May not fit", tone: "warn" },
 };
 
+interface Props {
+  estimate: JobEstimate | null;
+  isComplete: boolean;
+  isEstimating: boolean;
+  /** Takes the settings of an alternative. */
+  onUse?: (changes: Record<string, unknown>) => void;
+}
+
 /** Whether the job fits, how long it takes, and what the service would choose. */
-export function Estimate({ control, problems }: { control: DraftControl; problems: Problems }) {
-  const { estimate } = problems;
+export function Estimate({ estimate, isComplete, isEstimating, onUse }: Props) {
   return (
     <div className="estimate" aria-live="polite">
       <h2>Estimate</h2>
-      {!problems.isComplete && <p className="muted">Choose rows and a base model to see whether the job fits, and how long it takes.</p>}
-      {problems.isEstimating && !estimate && <Loading lines={3} label="Estimating" />}
-      {problems.isEstimating && estimate && <p className="muted small">Estimating again…</p>}
-      {estimate && <Result estimate={estimate} onUse={control.change} />}
+      {!isComplete && <p className="muted">Choose rows and a model to see whether the job fits, and how long it takes.</p>}
+      {isEstimating && !estimate && <Loading lines={3} label="Estimating" />}
+      {isEstimating && estimate && <p className="muted small">Estimating again…</p>}
+      {estimate && <Result estimate={estimate} onUse={onUse} />}
     </div>
   );
 }
 
-function Result({ estimate, onUse }: { estimate: JobEstimate; onUse: (changes: Record<string, unknown>) => void }) {
-  const facts: [string, string][] = [
-    ["Time", estimate.time_s === null || estimate.time_s === undefined ? "not known yet" : `about ${about(estimate.time_s)}`],
+function Result({ estimate, onUse }: { estimate: JobEstimate; onUse: Props["onUse"] }) {
+  const { time_s, cost, currency } = estimate;
+  const ofTraining: [string, string][] = [
     ["Steps", count(estimate.steps)],
-    ["Tokens", count(estimate.tokens)],
     ["Checkpoints", bytes(estimate.checkpoints_bytes)],
     ["Tuned model", bytes(estimate.delivered_bytes)],
+  ];
+  const facts: [string, string][] = [
+    ["Time", typeof time_s === "number" ? `about ${about(time_s)}` : "not known yet"],
+    ...(cost && currency ? [["Cost", `about ${money(cost, currency)}`] as [string, string]] : []),
+    ["Tokens", count(estimate.tokens)],
+    ...(estimate.kind === "evaluation" ? [] : ofTraining),
   ];
   return (
     <>
@@ -53,7 +64,7 @@ function Result({ estimate, onUse }: { estimate: JobEstimate; onUse: (changes: R
             {Object.entries(other.changes).map(([path, value]) => <code key={path} className="change">{path}: {plainText(value)}</code>)}
             {other.message}
           </p>
-          <Button onClick={() => { onUse(other.changes); }}>Use this</Button>
+          {onUse && <Button onClick={() => { onUse(other.changes); }}>Use this</Button>}
         </div>
       ))}
       <Chosen auto={estimate.auto ?? {}} />

@@ -1,9 +1,5 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { useRef, useState } from "react";
-import { jobKeys } from "../../api/jobs";
-import { submitJob } from "../../api/newJob";
+import { useState } from "react";
 import { plainText } from "../../config/values";
-import { navigate } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote } from "../../ui/Notes";
 import { Estimate } from "./Estimate";
@@ -11,6 +7,7 @@ import { FieldProblem } from "./FieldProblem";
 import { SaveTemplateDialog } from "./SaveTemplateDialog";
 import type { DraftControl } from "./useDraft";
 import type { Problems } from "./useProblems";
+import { useSubmission } from "./useSubmission";
 
 interface Props {
   control: DraftControl;
@@ -21,7 +18,7 @@ interface Props {
 /** What the job would need, and the button that submits it. */
 export function SubmitPanel({ control, problems, onShow }: Props) {
   const [isSaving, setSaving] = useState(false);
-  const { isBusy, submit } = useSubmission(control, problems);
+  const { isBusy, submit } = useSubmission(control.draft.config, control.clear, problems.refuse);
   const wrong = Object.keys(problems.byPath);
   const { draft } = control;
   return (
@@ -38,7 +35,12 @@ export function SubmitPanel({ control, problems, onShow }: Props) {
         />
       </label>
       <FieldProblem path="name" problems={problems} />
-      <Estimate control={control} problems={problems} />
+      <Estimate
+        estimate={problems.estimate}
+        isComplete={problems.isComplete}
+        isEstimating={problems.isEstimating}
+        onUse={control.change}
+      />
       {problems.other !== null && <ErrorNote error={problems.other} retry={problems.retry} />}
       {wrong.length > 0 && (
         <ul className="wrong">
@@ -58,26 +60,4 @@ export function SubmitPanel({ control, problems, onShow }: Props) {
       {isSaving && <SaveTemplateDialog draft={draft} onClose={() => { setSaving(false); }} />}
     </aside>
   );
-}
-
-/** Sends the config once: a repeated click, or a repeated request, finds the first job. */
-function useSubmission(control: DraftControl, problems: Problems) {
-  const client = useQueryClient();
-  const [isBusy, setBusy] = useState(false);
-  const sent = useRef({ config: "", key: "" });
-  async function submit() {
-    setBusy(true);
-    const config = JSON.stringify(control.draft.config);
-    if (sent.current.config !== config) sent.current = { config, key: crypto.randomUUID() };
-    try {
-      const job = await submitJob(control.draft.config, sent.current.key);
-      await client.invalidateQueries({ queryKey: jobKeys.lists });
-      control.clear();
-      navigate(`/jobs/${job.id}`);
-    } catch (error) {
-      problems.refuse(error);
-      setBusy(false);
-    }
-  }
-  return { isBusy, submit };
 }

@@ -1,0 +1,156 @@
+"""Requests to a judge: a model behind an OpenAI-compatible API, asked at temperature 0."""
+
+import json
+import math
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+
+from ftlab.backoff import backoff_s
+from ftlab.errors import InvalidRequestError, ServiceUnavailableError
+from ftlab.schemas.judges import JudgeServer
+from ftlab.settings import secret_of
+
+MAX_TRIES = 6
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 30.0
+CONNECT_TIMEOUT_S = 10.0
+REFUSED_REQUESTS = frozenset({400, 413, 422})
+"""Statuses of a judge that refuses one request, such as one that is too long, and may accept others."""
+TEMPORARY = frozenset({408, 409, 425, 429})
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+
+
+class RequestRefusedError(Exception):
+    """The judge refused this request; the message says how."""
+
+
+class JudgeClient:
+    """One judge. Its calls block and can be made by several threads."""
+
+    def __init__(self, name: str, server: JudgeServer, seed: int) -> None:
+        """Raise `InvalidRequestError` where the key of the judge is missing."""
+        self.name, self.server = name, server
+        self._seed = seed
+        self._closed = threading.Event()
+        key = secret_of(server.key_env) if server.key_env else None
+        if server.key_env and (key is None or not (key.isascii() and key.isprintable())):
+            raise InvalidRequestError(
+                f"Judge '{name}' needs its API key in the environment variable {server.key_env} of the service on this "
+                "machine; set it and start the service again.",
+                "invalid_config",
+                "metrics",
+            )
+        self._http = httpx2.Client(
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(server.timeout_s, connect=min(server.timeout_s, CONNECT_TIMEOUT_S)),
+            limits=httpx2.Limits(max_connections=server.max_concurrency),
+            follow_redirects=False,
+        )
+
+    def ask(self, prompt: str) -> str:
+        """The reply to a prompt; empty where the judge says nothing.
+
+        Raise `RequestRefusedError` for a request that the judge does not accept, `InvalidRequestError` for a judge that
+        accepts none, and `ServiceUnavailableError` (`judge_unavailable`) for one that does not answer in `MAX_TRIES`
+        tries.
+        """
+        problem = ""
+        for num_tries in range(1, MAX_TRIES + 1):
+            wait_s = backoff_s(num_tries, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+            try:
+                reply = self._http.post(f"{self.server.url}/chat/completions", json=self._request(prompt))
+            except httpx2.TimeoutException:
+                problem = f"it did not answer within {self.server.timeout_s:g} s"
+            except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed
+                problem = f"the connection failed ({type(error).__name__})"
+            else:
+                if reply.is_success and (text := _text_of(reply)) is not None:
+                    return text
+                problem = self._problem(reply)
+                wait_s = max(wait_s, _retry_after_s(reply))
+            if self._closed.is_set() or (num_tries < MAX_TRIES and self._closed.wait(wait_s)):
+                problem = "the evaluation ended"
+                break
+        raise ServiceUnavailableError(
+            f"Judge '{self.name}' does not answer: {problem}. What was measured is kept; resume the evaluation once "
+            "the judge answers again.",
+            "judge_unavailable",
+        )
+
+    def close(self) -> None:
+        """End all calls."""
+        self._closed.set()
+        self._http.close()
+
+    def _request(self, prompt: str) -> dict[str, Any]:
+        return {
+            "model": self.server.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "seed": self._seed,
+            "max_tokens": self.server.max_tokens,
+        }
+
+    def _problem(self, reply: httpx2.Response) -> str:
+        """What a reply without a text says; bodies are not repeated, as some contain parts of the key."""
+        status = reply.status_code
+        if status in REFUSED_REQUESTS:
+            raise RequestRefusedError(f"HTTP status {status}")
+        if reply.is_success:
+            return "its reply is not one of the chat completions API"
+        if status in TEMPORARY or status >= 500:
+            return f"HTTP status {status}"
+        what = "the service must have a valid API key for it" if status in (401, 403) else "check its url and model"
+        raise InvalidRequestError(
+            f"Judge '{self.name}' refuses all requests (HTTP status {status}): {what} in the setting judges.",
+            "invalid_config",
+            "metrics",
+        )
+
+
+def parse_score(reply: str, lowest: float, highest: float) -> float | None:
+    """The score in a reply such as `{"score": 7}`; `None` for another reply, and for a score beyond the scale."""
+    score = _object(reply).get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    return float(score) if math.isfinite(score) and lowest <= score <= highest else None
+
+
+def parse_choice(reply: str) -> str | None:
+    """`A`, `B` or `tie` from a reply such as `{"better": "A"}`; `None` for any other."""
+    choice = _object(reply).get("better")
+    return choice if choice in ("A", "B", "tie") else None
+
+
+def filled(rubric: str, values: Mapping[str, str]) -> str:
+    """The rubric with each placeholder replaced once: what an answer contains is never taken for a placeholder."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), rubric)
+
+
+def _object(reply: str) -> dict[str, Any]:
+    """The JSON object that a reply consists of, also within a Markdown code block; empty for any other reply."""
+    text = reply.strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1]
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text_of(reply: httpx2.Response) -> str | None:
+    try:
+        content = reply.json()["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return content if isinstance(content, str) else "" if content is None else None
+
+
+def _retry_after_s(reply: httpx2.Response) -> float:
+    """Seconds that a judge asks to wait, up to a minute."""
+    text = reply.headers.get("retry-after", "").strip()
+    return min(60.0, float(text)) if text.isdecimal() else 0.0
