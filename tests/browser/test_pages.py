@@ -10,7 +10,7 @@ from tests.browser.scene import HOSTILE
 
 AXE = Path(__file__).parents[2] / "serve" / "web" / "app" / "node_modules" / "axe-core" / "axe.min.js"
 RULES = "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']})"
-JOB_TABS = ("metrics", "samples", "logs", "checkpoints", "events", "config", "data", "info")
+JOB_TABS = ("metrics", "samples", "logs", "checkpoints", "events", "config", "data", "info", "export")
 PAGES = {
     "jobs": ("/", "support-v1"),
     "no jobs": ("/?q=nothing", "No job matches"),

@@ -42,7 +42,7 @@ class MergedFormat:
     def weight_type(self) -> str:
         """The least precise type of the weights that are written."""
         types = {self._type_of(name) for names in self.weights.files.values() for name in names}
-        return next(name for name in ("BF16", "F16", "F32", "F64") if name in types)
+        return next((name for name in ("BF16", "F16") if name in types), "F32")
 
     def write(self, folder: Path, after_tensor: Callable[[], None]) -> Mapping[str, str]:
         """Write the model one tensor at a time, divided into files as the base model is.

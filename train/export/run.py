@@ -13,6 +13,7 @@ from ftlab.schemas import ProgressPayload
 from ftlab.schemas.export import ExportFormat
 from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
 from train.checkpoints.checkpoint_files import commit, verify
+from train.device_defaults import AS_TRAINED
 from train.export.answer_check import (
     LARGEST,
     TYPICAL,
@@ -31,7 +32,6 @@ from train.export.model_card import model_card
 from train.failures.classify import raise_if_disk_full
 from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
 from train.model.base_model import check_revision, find_model
-from train.model.load import AS_TRAINED
 from train.model.reward_head import check_files
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ExportPlan, ModelLoaded, Outcome, Phase, RunLink
@@ -55,8 +55,7 @@ def run(plan: ExportPlan, link: RunLink) -> Outcome:
         raise_if_disk_full(error, plan.job_folder)
         raise
     finally:
-        for unfinished in plan.artifacts_folder.glob(".tmp-*"):
-            shutil.rmtree(unfinished)
+        _remove_unfinished(plan.artifacts_folder, f".tmp-{plan.attempt}-*")
         gc.collect()
     return Outcome(Ending.FINISHED, export.num_done)
 
@@ -74,6 +73,7 @@ class _Export:
     def run(self) -> None:
         plan = self._plan
         plan.artifacts_folder.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(plan.artifacts_folder, ".tmp-*")
         self._heartbeat.enter(Phase.LOADING)
         self._stop_poll.raise_if_requested()
         missing = {each: name for each, name in plan.config.artifact_names.items() if not self._is_complete(name)}
@@ -101,8 +101,7 @@ class _Export:
     def _write(self, each: ExportFormat, name: str, form: MergedFormat | GgufFormat, reference: Reference) -> None:
         """Write one artifact and compare its answers; only then is it committed."""
         plan = self._plan
-        folder = plan.artifacts_folder / f".tmp-{name}"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = plan.artifacts_folder / f".tmp-{plan.attempt}-{name}"
         folder.mkdir()
         self._heartbeat.enter(Phase.SAVING)
         hashes = form.write(folder, self._done)
@@ -189,6 +188,12 @@ def _refuse_bad(receipt: Receipt) -> None:
             f"{receipt.bound:.3g}), all of them by {receipt.typical_difference:.3g} (bound: "
             f"{receipt.typical_bound:.3g}); the likeliest token agrees in {receipt.top1_agreement:.1%}"
         )
+
+
+def _remove_unfinished(folder: Path, pattern: str) -> None:
+    """Remove the artifacts with such names, which were never complete."""
+    for unfinished in folder.glob(pattern):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _release_memory() -> None:

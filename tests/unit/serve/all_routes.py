@@ -101,6 +101,7 @@ def records_of_bob(client: TestClient, store: Store) -> dict[str, str]:
         "dataset_id": data["id"],
         "upload_id": upload["id"],
         "model_id": "mdl-of-bob",
+        "artifact": "merged",
         "notification_id": notification["id"],
         "key_id": headers["authorization"].split("_")[1],
         "name": CANARY,

@@ -200,7 +200,7 @@ def test_the_description_holds_the_bodies_read_by_hand(client):
     schemas = document["components"]["schemas"]
     body = document["paths"]["/api/training/jobs"]["post"]["requestBody"]["content"]["application/json"]
     assert body["schema"]["anyOf"] == [
-        {"$ref": f"#/components/schemas/{config}"} for config in ("JobConfig", "EvaluationConfig")
+        {"$ref": f"#/components/schemas/{config}"} for config in ("JobConfig", "EvaluationConfig", "ExportConfig")
     ]
     assert schemas["JobConfig"]["properties"]["training"]["$ref"] == "#/components/schemas/TrainingConfig"
     assert schemas["TrainingConfig"]["properties"]["learning_rate"]

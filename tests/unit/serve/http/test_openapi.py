@@ -24,7 +24,7 @@ def test_every_body_is_described(client):
 def test_a_job_of_any_kind_can_be_submitted(client):
     body = client.get("/openapi.json").json()["paths"]["/api/training/jobs"]["post"]["requestBody"]
     kinds = body["content"]["application/json"]["schema"]["anyOf"]
-    assert [kind["$ref"].rpartition("/")[2] for kind in kinds] == ["JobConfig", "EvaluationConfig"]
+    assert [kind["$ref"].rpartition("/")[2] for kind in kinds] == ["JobConfig", "EvaluationConfig", "ExportConfig"]
     assert body["required"] is True
 
 

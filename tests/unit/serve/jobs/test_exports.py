@@ -44,7 +44,7 @@ def export(trainer: Trainer, model: str, **config: Any) -> dict[str, Any]:
         job, [attempt] = tx.jobs.get(job_id), tx.attempts.of_job(job_id)
         plan = make_plan(tx, settings, job, attempt, datetime.now(UTC))
     assert isinstance(plan, ExportPlan)
-    assert plan.step == 2
+    assert plan.facts.step == 2
     run(plan, Link())
     log = AttemptLog(store, FakeEventHub(), ref)
     log.move(JobStatus.INITIALIZING)
@@ -85,6 +85,12 @@ def test_an_export_is_listed_with_its_receipt_and_downloaded(trainer: Trainer):
     names = archive.namelist()
     assert {"model.safetensors", "config.json", "tokenizer.json", "receipt.json"} <= set(names)
     assert json.loads(archive.read("receipt.json"))["prompts"] == ["Why?"]
+    card = archive.read("README.md").decode()
+    dataset = trainer.client.get(f"/api/datasets/{trainer.config['dataset']}").json()
+    assert "`org/tiny-model` (revision `local-" in card
+    assert f"in job `{tuned}` (sft, lora); this is the state after step 2." in card
+    assert f"| {dataset['name']} | {dataset['num_rows']} |" in card
+    assert "      max_steps: 2" in card
     assert trainer.client.get(address, headers={"range": "bytes=0-9"}).content == reply.content[:10]
     error = refusal(trainer.client.get(f"{JOBS}/{job['id']}/exports/gguf-q8_0"), 404)
     assert error["code"] == "artifact_not_found"

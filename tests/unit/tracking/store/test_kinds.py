@@ -31,7 +31,9 @@ def test_a_record_has_the_config_of_its_kind(store: Store) -> None:
 def test_a_kind_of_a_later_version_is_unreadable(store: Store) -> None:
     job = add_evaluation(store)
     change_config(store, job.id, kind="unheard")
-    assert get_job(store, job.id).config == UnreadableConfig("kind must be 'training' or 'evaluation' or 'engine'.")
+    assert get_job(store, job.id).config == UnreadableConfig(
+        "kind must be 'training' or 'evaluation' or 'export' or 'engine'."
+    )
 
 
 def test_lists_are_filtered_by_kind(store: Store) -> None:

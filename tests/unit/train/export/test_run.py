@@ -106,7 +106,7 @@ def test_a_weight_that_changes_after_the_comparison_is_refused(plan: ExportPlan,
 
     def spoil(*args: Any) -> Any:
         found = compare(*args)
-        flip_a_bit(plan.artifacts_folder / f".tmp-{MERGED}" / "model.safetensors", -4)  # the least bits of a weight
+        flip_a_bit(plan.artifacts_folder / f".tmp-1-{MERGED}" / "model.safetensors", -4)  # the least bits of a weight
         return found
 
     monkeypatch.setattr(export_run, "difference_from", spoil)
