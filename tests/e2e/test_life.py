@@ -338,7 +338,7 @@ def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: D
     job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
     sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 3})
-    ended = client.sweeps.wait(sweep.id, timeout_s=120)
+    ended = client.sweeps.wait(sweep.id, timeout_s=240)
 
     assert ended.status == "completed", ended.message
     assert [trial.state for trial in ended.trials] == ["completed"] * 3
