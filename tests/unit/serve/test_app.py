@@ -138,7 +138,7 @@ def test_a_fault_of_ours_is_logged_and_not_told(client, config, monkeypatch, cap
     def fail(*args):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(submit, "submit", fail)
+    monkeypatch.setattr(submit, "add_once", fail)
     with caplog.at_level(logging.ERROR):
         reply = client.post("/api/training/jobs", json=config, headers={"x-request-id": "trace-me"})
     assert (reply.status_code, shape(reply)["code"]) == (500, "internal_error")

@@ -336,7 +336,9 @@ CASES = {
     "move a finished job": Case(409, "job_not_queued", b'{"to": "front"}', f"{JOBS}/done/move", message="cancelled"),
     "priority of a finished job": change(409, "job_not_waiting", b'{"priority": 1}', message="cancelled"),
     "priority of an unknown job": change(404, "job_not_found", b'{"priority": 1}', path=f"{JOBS}/nothing"),
-    "no change": change(422, "invalid_body", b"{}", "priority", "is required"),
+    "no change": change(422, "invalid_body", b"{}", message="priority or after must be given"),
+    "no priority": change(422, "invalid_body", b'{"priority": null}', message="priority or after must be given"),
+    "jobs to wait for": change(422, "invalid_body", b'{"after": ["job-1"]}', "after"),
     "empty change": change(422, "invalid_body", b""),
     "array as change": change(422, "invalid_body", b"[1]"),
     "broken change": change(400, "malformed_json", b'{"priority": 1'),
@@ -344,7 +346,7 @@ CASES = {
     "change of the status": change(422, "unknown_field", b'{"priority": 1, "status": "completed"}', "status"),
     **{
         f"priority {value}": change(422, "invalid_body", f'{{"priority": {value}}}'.encode(), "priority")
-        for value in ("-1", "101", "1e3", "1.5", "true", "null", f'"{SECRET}"', "[]", str(2**70))
+        for value in ("-1", "101", "1e3", "1.5", "true", f'"{SECRET}"', "[]", str(2**70))
     },
     **{
         f"move {body}": Case(422, code, body, f"{JOBS}/done/move", param=param)

@@ -180,6 +180,7 @@ def test_a_child_waits_for_all_its_parents(world: World):
 
 def test_waiting_children_hide_no_job_and_hold_no_device(world: World, monkeypatch: Any):
     monkeypatch.setattr("cluster.coordinator.chain_gate.CHAIN_WINDOW", 4)
+    monkeypatch.setattr("cluster.coordinator.queue_snapshot.QUEUE_WINDOW", 4)
     parent = world.submit()
     with world.store.begin() as tx:
         tx.jobs.move(world.job(parent).ref, S.PAUSED, now=world.now)
