@@ -467,8 +467,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change a job's priority
-         * @description The job must be queued or paused.
+         * Change a job's priority, or release it
+         * @description The job must be queued or paused. `after: []` lets it start without the jobs that it waits for.
          */
         patch: operations["change_job_api_training_jobs__job_id__patch"];
         trace?: never;
@@ -4896,6 +4896,12 @@ export interface components {
              */
             max_retries: number;
             /**
+             * After
+             * @description Jobs that must have completed before this one starts: the id or unique name of one, or a list of up to 20. A `model` of the form `job:ID` that names a job which has not ended adds that job.
+             * @default []
+             */
+            after: string | string[];
+            /**
              * Priority
              * @description Jobs of a higher priority start first.
              * @default 50
@@ -5527,11 +5533,16 @@ export interface components {
         };
         /**
          * JobChange
-         * @description A new priority for a job that is queued or paused.
+         * @description A change of a job that is queued or paused; one of the fields.
          */
         JobChange: {
             /** Priority */
-            priority: number;
+            priority?: number | null;
+            /**
+             * After
+             * @description `[]` lets the job start without the jobs that it waits for.
+             */
+            after?: string[] | null;
         };
         /**
          * JobConfig
@@ -7852,7 +7863,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "export_differs" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "judge_unavailable" | "checkpoint_corrupt" | "export_differs" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
         /**
          * Receipt
          * @description How far the answers of an exported model are from those of the tuned model, on the same prompts.
@@ -10971,7 +10982,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"] | components["schemas"]["ExportConfig"];
             };
         };
         responses: {
