@@ -51,8 +51,8 @@ def find_or_submit(services: Services, owner: str, target: Target, after: str | 
     Raise `RateLimitError` (`quota_exceeded`) when the owner may have no more engines, or no more jobs in the queue, and
     `ServiceUnavailableError` (`engine_failed`) when the job `after`, which the caller has waited for, has failed.
     """
-    row = (SHARED if target.is_shared else owner, target.key(services.settings))
     with services.store.read() as tx:
+        row = _row_of(tx, owner, target, target.key(services.settings))
         record = tx.engines.find(*row)
         if (lease := _alive(tx, record, owner)) is not None:
             return lease, False
@@ -62,6 +62,16 @@ def find_or_submit(services: Services, owner: str, target: Target, after: str | 
         if (lease := _alive(tx, tx.engines.lock(*row), owner)) is not None:
             return lease, False
         return Lease(_submit(tx, services, owner, target, row), waits_for="Waiting for its turn."), True
+
+
+def _row_of(tx: Transaction, owner: str, target: Target, key: str) -> tuple[str, str]:
+    """Owner and key of the row that names the engine."""
+    if not target.is_shared:
+        return owner, key
+    lease = _alive(tx, tx.engines.find(SHARED, key), owner)
+    # One that waits may wait for a limit of its owner, which must not keep others waiting.
+    is_of_others = lease is not None and lease.job.owner != owner and lease.job.status is JobStatus.QUEUED
+    return owner if is_of_others else SHARED, key
 
 
 def others(services: Services, owner: str, lease: Lease) -> list[Address]:

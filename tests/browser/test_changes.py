@@ -144,6 +144,17 @@ def test_old_checkpoints_are_counted_before_they_are_deleted(world, open_page):
     assert 0 < num_checkpoints(world) < before
 
 
+def test_old_models_are_counted_before_they_are_deleted(open_page):
+    page = open_page("/models")
+    page.get_by_role("button", name="Delete old models").click()
+    dialog = page.get_by_role("dialog", name="Delete old models")
+    dialog.get_by_role("button", name="Show what would be deleted").click()
+    expect(dialog.get_by_role("status")).to_have_text("No model would be deleted. ")
+    dialog.get_by_label("Delivered more than").fill("0")
+    dialog.get_by_role("button", name="Show what would be deleted").click()
+    expect(dialog.get_by_role("status")).to_contain_text("of this age would stay")
+
+
 def num_checkpoints(world) -> int:
     return len(world.scene.api.get(f"{JOBS}/{world.ids['support-v1']}/checkpoints").json()["data"])
 

@@ -46,5 +46,5 @@ def test_a_setting_decides_for_all(settings: Settings, backend: str) -> None:
 def test_a_base_model_of_a_job_is_not_shared() -> None:
     assert PLAIN.is_shared
     assert Target("/models/here", "local-1").is_shared
-    assert not Target("/home/jobs/job-1/model", "local-1", base_job_id="job-1").is_shared
+    assert not Target("/data/jobs/job-1/model", "local-1", base_job_id="job-1").is_shared
     assert not Target("model:mdl-1", "local-1").is_shared

@@ -266,12 +266,18 @@ def test_owners_share_the_engine_of_a_base_model(
     [engine] = engines.jobs()
     assert client.get(f"/api/training/jobs/{engine.id}", headers=ann).status_code == 404
 
-    # While it waits, others do not hear what it waits for.
+    # While it waits, perhaps for a limit of its owner, others have one of their own.
     engines.is_starting = False
     with services.store.begin() as tx:
         tx.attempts.end(engine.ref, reason=ReasonCode.OK, message="", now=NOW)
         tx.jobs.move(engine.ref, JobStatus.COMPLETED, now=NOW)
     body = {"model": BASE, "messages": HELLO}
     mine, other = (client.post("/v1/chat/completions", json=body, headers=key).json()["error"] for key in (bob, ann))
-    assert "Waiting for the scheduler" in mine["message"]
-    assert other["message"].endswith("It was started for another user, and waits for its devices.")
+    assert mine["message"].endswith("Waiting for the scheduler, which is starting or unavailable.")
+    assert other["message"] == mine["message"]
+    assert [job.owner for job in engines.jobs(JobStatus.QUEUED)] == ["ann", "bob"]
+    engines.is_starting = True
+    engines.wake()
+    assert [ask_as(bob, BASE), ask_as(ann, BASE)] == [200, 200]
+    [bobs] = [job for job in engines.jobs(JobStatus.RUNNING) if job.owner == "bob"]
+    assert {request["token"] for request in engines.requests[-2:]} == {f"Bearer secret of {bobs.id}"}
