@@ -129,7 +129,7 @@ def _prepare(
         expects = bool(submission.parents.expected)
         models = () if expects else evaluated_models(tx, services.settings, checked.config.models)
     known = [known_identity(model, services.settings.home / "models") for model in models]
-    identities = [each for each in known if each is not None] if all(known) else None
+    identities = [each for each in known if each is not None] if known and all(known) else None
     key = cache_key(checked.config, dataset.canonical, identities) if identities else None
     earlier = _earlier(services, owner, key) if config.reuse and key is not None else None
 
