@@ -41,7 +41,9 @@ def chain(config: Body) -> Body:
     }
 
 
-def test_a_chain_is_submitted_as_a_whole(client: TestClient, chain: Body, huggingface: FakeHuggingFace):
+def test_a_chain_is_submitted_as_a_whole(
+    client: TestClient, chain: Body, huggingface: FakeHuggingFace, services: Services
+):
     reply = client.post(CHAINS, json=chain)
     assert reply.status_code == 201, reply.text
     first, second, measured, exported = reply.json()["data"]
@@ -55,6 +57,10 @@ def test_a_chain_is_submitted_as_a_whole(client: TestClient, chain: Body, huggin
     assert (second["config"]["lora"]["r"], second["config"]["lora"]["target_modules"]) == (4, ["q_proj"])
     notices = client.get(f"{JOBS}/{second['id']}/events", params={"kind": "notice"}).json()["data"]
     assert "they are checked with its own files when that job has completed" in notices[0]["data"]["message"]
+    with services.store.read() as tx:
+        found = tx.evaluations.get(measured["id"])
+    assert found is not None
+    assert (found.key, found.identities) == (None, None), "its models are not known yet"
     first = client.get(f"{JOBS}/{first['id']}").json()
     assert [(link["name"], link["status"], link["model_id"]) for link in first["children"]] == [
         ("second", "queued", None),
