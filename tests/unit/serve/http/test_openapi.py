@@ -1,10 +1,11 @@
 """The bodies of requests are in the API's description."""
 
+import pytest
+
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.methods import METHODS
 
 BODIES = {
-    "POST /api/training/jobs/estimate": "JobConfig",
     "PATCH /api/training/jobs/{job_id}": "JobChange",
     "POST /api/training/jobs/{job_id}/resume": "Resume",
     "POST /api/training/jobs/{job_id}/move": "Move",
@@ -21,8 +22,9 @@ def test_every_body_is_described(client):
         assert body.get("required", False) is (model != "Resume")
 
 
-def test_a_job_of_any_kind_can_be_submitted(client):
-    body = client.get("/openapi.json").json()["paths"]["/api/training/jobs"]["post"]["requestBody"]
+@pytest.mark.parametrize("path", ["/api/training/jobs", "/api/training/jobs/estimate"])
+def test_a_job_of_any_kind_can_be_submitted_and_estimated(client, path):
+    body = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]
     kinds = body["content"]["application/json"]["schema"]["anyOf"]
     assert [kind["$ref"].rpartition("/")[2] for kind in kinds] == ["JobConfig", "EvaluationConfig", "ExportConfig"]
     assert body["required"] is True
