@@ -5,6 +5,6 @@ export const routes: PageRoute[] = [
   {
     path: "/nodes",
     component: lazy(() => import("./NodesPage")),
-    nav: { label: "Nodes", icon: "node", order: 4, key: "v" },
+    nav: { label: "Nodes", icon: "node", order: 5, key: "v" },
   },
 ];

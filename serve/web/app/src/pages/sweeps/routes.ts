@@ -1,7 +1,7 @@
 import { lazy } from "react";
 import type { PageRoute } from "../../router/pages";
 
-const nav = { label: "Sweeps", icon: "sweep", order: 5, key: "w" };
+const nav = { label: "Sweeps", icon: "sweep", order: 4, key: "w" };
 
 export const routes: PageRoute[] = [
   { path: "/sweeps", component: lazy(() => import("./SweepsPage")), nav },
