@@ -67,7 +67,7 @@ function options(current: { current: PlotProps }, width: number): uPlot.Options 
     cursor: { sync: { key: syncKey }, points: { size: 7 }, y: false, focus: { prox: 24 } },
     scales: { x: { time: false }, y: isLog ? { distr: 3 } : {} },
     axes: [
-      { ...ink, ticks: { show: false }, size: 28, values: (_, values) => values.map((value) => formatX(axis, value)) },
+      { ...ink, ticks: { show: false }, size: 28, ...(axis === "step" ? { incrs: WHOLE } : {}), values: (_, values) => values.map((value) => formatX(axis, value)) },
       { ...ink, ticks: { show: false }, size: 56, values: (_, values) => values.map((value) => yLabel(value)) },
     ],
     series: [{}, ...lines.map(seriesOptions)],
@@ -75,6 +75,8 @@ function options(current: { current: PlotProps }, width: number): uPlot.Options 
   };
 }
 
+/** Distances between labels of steps, of which there are no halves. */
+const WHOLE = Array.from({ length: 30 }, (_, place) => ([1, 2, 5][place % 3] ?? 1) * 10 ** Math.floor(place / 3));
 const FONT = "Inter, system-ui, sans-serif";
 
 /** A logarithmic axis leaves some of its lines without a label. */

@@ -46,7 +46,7 @@ function Content({ sweep }: { sweep: Sweep }) {
         <Icon name="back" /> Sweeps
       </Link>
       <div className="page-head">
-        <div className="page-title">
+        <div className="page-title sweep-title">
           <h1>{sweep.name}</h1>
           <StatePill look={SWEEP_LOOKS[sweep.status]} />
           <p className="muted small">{factsOf(sweep).join(" · ")} · submitted {ago(sweep.created_at, now)}</p>
