@@ -18,8 +18,8 @@ def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:
     return describe_all(settings, tx, [record])[0]
 
 
-def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
-    """The jobs as replies: what `describe` gives for one."""
+def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord], *, has_chain: bool = True) -> list[Job]:
+    """The jobs as replies: what `describe` gives for one. Without `has_chain`, none waits for another one."""
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}
@@ -27,7 +27,7 @@ def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord]) 
     started = [record.id for record in records if record.attempt]
     run_times = tx.attempts.run_times(started, now=now) if started else {}
     costs = costs_of(settings, tx, records, now)
-    parents, children = _chains_of(tx, [record.id for record in records])
+    parents, children = _chains_of(tx, [record.id for record in records] if has_chain else [])
     return [
         _to_job(settings, record, positions.get(record.id), now, is_scheduling=is_at_work).model_copy(
             update={

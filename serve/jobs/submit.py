@@ -207,7 +207,9 @@ def add_all(services: Services, owner: str, checked: Sequence[tuple[Submission, 
     """Add checked jobs, all or none, each after those that it waits for."""
     with services.store.begin() as tx:
         records = [_add(tx, services, owner, submission, complete) for submission, complete in checked]
-        described = describe_all(services.settings, tx, records)
+        # Whoever waits for a new job is new as well.
+        has_chain = any(submission.parents.ids for submission, _ in checked)
+        described = describe_all(services.settings, tx, records, has_chain=has_chain)
         return [Submitted(job) for job in described]
 
 

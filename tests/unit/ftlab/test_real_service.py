@@ -161,11 +161,12 @@ def datasets(client, tmp_path) -> dict[RowKind, str]:
     return found
 
 
-def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path, monkeypatch, capsys):
+def test_an_exported_config_makes_the_same_job(world, client, config, datasets, tmp_path, monkeypatch, capsys):
     world.settings.prices.update(cpu=Decimal("0.1"), gpu=Decimal(2))  # which max_cost needs
     cli = Cli(world.url(""), monkeypatch, capsys)
     chosen = {"model": "org/name", "dataset": ["ds-1"] * 2, "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
     chosen["dataset_weights"] = [0.5, 1.5]
+    chosen["after"] = [client.jobs.create(config).id]
     file = tmp_path / "exported.yaml"
     chosen["method.loss_type"] = "robust"  # which label_smoothing needs
     documents = configs_with_every_setting(chosen)

@@ -45,7 +45,7 @@ from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store import Store
 from tracking.store.records import CheckpointRecord, MetricRecord, ModelRecord
 
-NUM_REQUESTS, NUM_REQUESTS_LONG = 8, 100
+NUM_REQUESTS, NUM_REQUESTS_LONG = 5, 100
 """Of each route, each of those that its description allows and of those that it forbids."""
 ERROR_FIELDS = {"message", "type", "param", "code", "request_id"}
 CHECKS = [

@@ -229,6 +229,7 @@ def test_whole_modules_of_quantised_models_begin_as_they_are_in_the_base(job: Jo
     assert first.series("eval_loss")[0] == plain.series("eval_loss")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lora",
     [

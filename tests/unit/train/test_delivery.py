@@ -140,6 +140,7 @@ def test_the_best_step_is_evaluated_and_the_job_stays_at_its_last(job: Job):
     assert (kind, progress["step"], progress["total_steps"]) == (EventKind.PROGRESS, 6, 6)
 
 
+@pytest.mark.slow
 def test_two_workers_deliver_once(job: Job, tmp_path: Path):
     [trained] = train(tmp_path / "ranks", [Task(job, {}, {"training": {"max_steps": 3}})], workers=2)
     assert [outcome["delivered_step"] for outcome in trained.outcomes] == [3, None]

@@ -13,6 +13,7 @@ COUNTED = {
     ReasonCode.WORKER_HUNG,
     ReasonCode.COLLECTIVE_ERROR,
     ReasonCode.GPU_LOST,
+    ReasonCode.JUDGE_UNAVAILABLE,
 }
 FREE = {ReasonCode.NODE_LOST, ReasonCode.PREEMPTED, ReasonCode.SERVICE_RESTARTED}
 

@@ -121,6 +121,7 @@ def test_an_evaluation_is_the_mean_over_all_trained_tokens(
     check(alone.evaluate(measured, batch_size), expected, "eval_")
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(rows=documents, batch_size=st.integers(1, 5), per_row=st.integers(0, 4))
 def test_two_workers_measure_the_same(

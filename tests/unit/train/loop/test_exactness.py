@@ -144,6 +144,7 @@ def test_an_evaluation_changes_nothing(whole: Callable[..., Trace]):
     assert often.series()["eval_loss"].keys() == set(range(LAST + 1))
 
 
+@pytest.mark.slow
 def test_two_workers_train_no_row_twice_where_the_rows_do_not_fill_their_batches(job: Job, tmp_path: Path):
     """Losses and metrics are those of one worker that takes as many rows a pass."""
     job.rows = write_rows(tmp_path / "uneven.arrow", 11)

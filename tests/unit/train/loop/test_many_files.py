@@ -133,6 +133,7 @@ def test_steps_that_are_repeated_after_a_crash_are_the_same(new_job: NewJob, row
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_workers(new_job: NewJob, tmp_path: Path):
     """One row a pass and worker, 2 passes a step; only one rank knows of the stop, in the third file."""
     config = {"training": ACCUMULATED} | DROPOUT

@@ -103,6 +103,7 @@ def test_a_prompt_without_room_for_its_answer_is_refused_before_the_weights_are_
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_workers_answer_once_and_stop_together(job: Job, tmp_path: Path) -> None:
     def other(name: str) -> Job:
         return Job(tmp_path / name, job.models, job.rows, None)

@@ -106,6 +106,7 @@ def test_the_loss_of_a_run_is_the_mean_over_the_trained_tokens_of_its_step(
     assert link.series("loss")[1] == pytest.approx(total / num_trained, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_loss_of_one_and_eval_loss_stays_plain(job: Job, tmp_path: Path) -> None:
     twin, plain = (Job(tmp_path / name, job.models, job.rows, job.eval_rows) for name in ("twin", "plain"))
     single, unsmoothed = Link(), Link()

@@ -193,6 +193,7 @@ def test_a_step_over_all_rows_is_the_same_packed_or_not(job: Job):
         assert packing.series(name)[1] == pytest.approx(plain.series(name)[1], rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_two_workers_prepare_once_and_agree_with_one(job: Job, tmp_path: Path):
     """16 rows packed into fewer; one step takes them all, whoever trains them."""
     training = {"max_steps": 1, "gradient_accumulation_steps": 4}
