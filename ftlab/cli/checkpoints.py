@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftlab.cli.app import CONTEXT, app
+from ftlab.cli.delete_by_rule import Rows, delete_by_rule
 from ftlab.cli.jobs import YesOption, confirm
 from ftlab.cli.session import Session, command
 from ftlab.cli.watch import JobArgument
@@ -73,43 +74,19 @@ def prune(
     yes: YesOption = False,
 ) -> None:
     """Delete old checkpoints, except pinned ones, the newest of each job, and those that are still needed."""
+    from ftlab.formatting import size
+
     ids = [session.client.jobs.get(job).id for job in jobs or ()]
 
-    def prune_now(*, dry_run: bool) -> "CheckpointPrune":
-        return session.client.jobs.prune_checkpoints(
-            ids, older_than_days=older_than, keep_best=keep_best, dry_run=dry_run
-        )
+    def delete(dry: bool) -> "CheckpointPrune":
+        return session.client.jobs.prune_checkpoints(ids, older_than_days=older_than, keep_best=keep_best, dry_run=dry)
 
-    found = prune_now(dry_run=True)
-    if found.data and not dry_run:
-        if not session.output.as_json:
-            _show(session, found)
-        confirm(f"Delete {_summary(found)}? This cannot be undone.", yes)
-        found = prune_now(dry_run=False)
-        session.output.talk(f"Deleted {_summary(found)}.")
-    elif not session.output.as_json:
-        _show(session, found)
-        session.output.talk(f"Would delete {_summary(found)}." if found.data else "There is nothing to delete.")
-    if session.output.as_json:
-        session.output.json(found)
+    def rows(found: "CheckpointPrune") -> Rows:
+        deleted: Rows = [(item.job_id, item.name, size(item.size_bytes), item.created_at, "") for item in found.data]
+        return deleted + [(item.job_id, item.name, "", "", f"stays: {item.reason}") for item in found.kept]
 
-
-def _show(session: Session, found: "CheckpointPrune") -> None:
-    from ftlab.formatting import size
-
-    rows: list[tuple[object, ...]] = [
-        (item.job_id, item.name, size(item.size_bytes), item.created_at, "") for item in found.data
-    ]
-    rows += [(item.job_id, item.name, "", "", f"stays: {item.reason}") for item in found.kept]
-    if rows:
-        session.output.table(("JOB", "NAME", "SIZE", "CREATED", ""), rows)
-
-
-def _summary(found: "CheckpointPrune") -> str:
-    from ftlab.formatting import size
-
-    number = len(found.data)
-    return f"{number} checkpoint{'s' * (number != 1)} of {size(found.size_bytes)}"
+    header = ("JOB", "NAME", "SIZE", "CREATED", "")
+    delete_by_rule(session, delete, noun="checkpoint", header=header, rows=rows, dry_run=dry_run, yes=yes)
 
 
 def _set_pinned(session: Session, job: str, name: str, *, is_pinned: bool) -> None:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftlab.cli.jobs import YesOption, confirm
+from ftlab.cli.delete_by_rule import Rows, delete_by_rule
+from ftlab.cli.jobs import YesOption
 from ftlab.cli.records import models
 from ftlab.cli.session import Session, command
 
@@ -63,34 +64,14 @@ def prune_models(
 ) -> None:
     """Delete old tuned models with their files, except those that are still needed or have a pinned checkpoint."""
 
-    def prune_now(*, dry_run: bool) -> "ModelPrune":
+    def prune(dry: bool) -> "ModelPrune":
         return session.client.models.prune(
-            chosen or (), older_than_days=older_than, keep_newest=keep_newest, keep_best=keep_best, dry_run=dry_run
+            chosen or (), older_than_days=older_than, keep_newest=keep_newest, keep_best=keep_best, dry_run=dry
         )
 
-    found = prune_now(dry_run=True)
-    if found.data and not dry_run:
-        if not session.output.as_json:
-            _show(session, found)
-        confirm(f"Delete {_summary(found)}? This cannot be undone.", yes)
-        found = prune_now(dry_run=False)
-        session.output.talk(f"Deleted {_summary(found)}.")
-    elif not session.output.as_json:
-        _show(session, found)
-        session.output.talk(f"Would delete {_summary(found)}." if found.data else "There is nothing to delete.")
-    if session.output.as_json:
-        session.output.json(found)
+    def rows(found: "ModelPrune") -> Rows:
+        deleted: Rows = [(model.id, model.name, model.created_at, "") for model in found.data]
+        return deleted + [(model.model_id, model.name, "", f"stays: {model.reason}") for model in found.kept]
 
-
-def _show(session: Session, found: "ModelPrune") -> None:
-    rows: list[tuple[object, ...]] = [(model.id, model.name, model.created_at, "") for model in found.data]
-    rows += [(model.model_id, model.name, "", f"stays: {model.reason}") for model in found.kept]
-    if rows:
-        session.output.table(("MODEL", "NAME", "DELIVERED", ""), rows)
-
-
-def _summary(found: "ModelPrune") -> str:
-    from ftlab.formatting import size
-
-    number = len(found.data)
-    return f"{number} model{'s' * (number != 1)} of {size(found.size_bytes)}"
+    header = ("MODEL", "NAME", "DELIVERED", "")
+    delete_by_rule(session, prune, noun="model", header=header, rows=rows, dry_run=dry_run, yes=yes)
