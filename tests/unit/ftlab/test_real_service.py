@@ -1,6 +1,7 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from zipfile import ZipFile
@@ -11,15 +12,15 @@ from cluster.policy import Fleet
 from ftlab import errors
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.methods import RowKind
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, ReasonCode
 from tests.support.committed_folders import commit_folder
 from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.serve.jobs.statuses import bring
 from tests.unit.serve.streams.running import World
-from tests.unit.tracking.samples import checkpoint
-from tracking.store.records import ModelRecord
+from tests.unit.tracking.samples import checkpoint, model
+from tracking.store.records import MlflowCursor, ModelRecord
 
 ROW_OF_KIND = {
     RowKind.MESSAGES: b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n',
@@ -416,6 +417,31 @@ def test_checkpoints_are_pinned_and_deleted(client, config, world, monkeypatch, 
     assert "nothing to delete" in cli("checkpoints", "prune", "kept", "--yes").err
     assert [found.step for found in client.jobs.checkpoints(job)] == [40, 20]
     assert client.jobs.prune_checkpoints([job], older_than_days=1, dry_run=True).data == []
+
+
+def test_models_are_deleted_by_a_rule(client, config, world, monkeypatch, capsys):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    for name in ("first", "second"):
+        job = client.jobs.create(config | {"name": name}).id
+        ref = bring(world.store, job, JobStatus.RUNNING)
+        folder = world.settings.home / "jobs" / job / "model"
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"x" * 100)
+        made = replace(model(job, f"mdl-{name}"), name=name, owner="local", path=folder)
+        with world.store.begin() as tx:
+            tx.models.add(made)
+            tx.attempts.end(ref, reason=ReasonCode.OK, message="", now=datetime.now(UTC))
+            tx.attempts.released(ref)
+            tx.attempts.count(ref, now=datetime.now(UTC))
+            tx.jobs.move(ref, JobStatus.COMPLETED, now=datetime.now(UTC), model_id=made.id)
+            tx.jobs.set_mlflow(job, cursor=MlflowCursor(tx.jobs.get(job).last_seq))
+    rule = ("models", "prune", "--no-keep-best")
+    shown = cli(*rule, "--dry-run")
+    assert [line.split("\t")[0] for line in shown.lines[1:]] == ["mdl-first", "mdl-second"]
+    assert "stays: " in shown.lines[2]
+    assert "Would delete 1 model of 100 B." in shown.err
+    assert "Deleted 1 model of 100 B." in cli(*rule, "--yes").err
+    assert [left.id for left in client.models.list()] == ["mdl-second"]
 
 
 def test_the_disk(client, config, world, monkeypatch, capsys):
