@@ -52,7 +52,10 @@ down: ## stop the service
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
 test: checks service ## everything that CI runs
 
-checks: lint types web-checks unit browser
+# The first three need one core each, or none.
+checks: $(VENV)/.installed-dev
+	$(MAKE) --jobs=2 --output-sync=target lint types web-checks
+	$(MAKE) unit browser
 
 service: e2e faults
 

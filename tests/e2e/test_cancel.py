@@ -9,6 +9,8 @@ from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = 100_000
 GONE_S = 30.0
 

@@ -63,6 +63,7 @@ def test_the_command_line_says_what_is_wrong_and_with_which_code(lab: Lab, tmp_p
     assert unknown.returncode == 3
 
 
+@pytest.mark.slow
 def test_an_agent_drives_a_whole_life(lab: Lab) -> None:
     agent = Agent.over_http(f"{lab.settings.server_url}/mcp")
     dataset = agent("upload_dataset", name="agent.jsonl", content=rows(20))["id"]

@@ -199,6 +199,7 @@ def test_preference_pairs_are_checked_and_trained_on(client: Client, dataset: Da
     assert "final_eval_differs" not in notices
 
 
+@pytest.mark.slow
 def test_a_job_can_start_from_a_former_job_and_from_a_folder(
     client: Client, lab: Lab, finished: Job, dataset: Dataset
 ) -> None:
@@ -316,6 +317,7 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
     assert [(artifact.name, artifact.receipt.is_good) for artifact in export.artifacts] == [("gguf-q8_0", True)]
 
 
+@pytest.mark.slow
 def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, finished: Job, tmp_path: Path) -> None:
     config = ExportConfig(model=f"job:{finished.id}", formats=["merged"])
     job = client.jobs.wait(client.jobs.create(config).id, timeout_s=120)

@@ -25,6 +25,7 @@ def large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_upload_in_pieces_survives_the_death_of_every_replica(client: Client, lab: Lab, large_file: Path) -> None:
     size_bytes = large_file.stat().st_size
     killed: list[int] = []

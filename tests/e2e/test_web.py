@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.support.lab import at_step, follow_until, tiny_job
@@ -9,6 +10,7 @@ from tests.support.lab import at_step, follow_until, tiny_job
 SLOW_MS = 60_000
 
 
+@pytest.mark.slow
 def test_a_live_job_is_watched_and_cancelled_in_the_browser(lab, client, dataset, chromium):
     job = client.jobs.create(tiny_job(dataset, max_steps=5000, name="seen in the browser"))
     faults: list[str] = []
