@@ -74,7 +74,7 @@ types: $(VENV)/.installed-dev ## mypy --strict
 unit: $(VENV)/.installed-dev ## tests without a cluster
 	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) $(PARALLEL) --junitxml=$(REPORTS)/unit.xml
 
-browser: $(VENV)/.installed-dev web-checks ## the web app in Chromium, without a cluster
+browser: $(VENV)/.installed-dev web ## the web app in Chromium, without a cluster
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 	$(BIN)/python -m pytest tests/browser -m $(QUICK) --junitxml=$(REPORTS)/browser.xml
 
