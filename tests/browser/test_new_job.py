@@ -197,7 +197,7 @@ def test_an_upload_continues_after_the_connection_broke(open_page):
     page.route("**/api/uploads/*", break_once)
     row = json.dumps({"prompt": "long " * 200, "completion": "yes"}) + "\n"
     drop(page, "long.jsonl", row * 5000)
-    expect(page.get_by_role("heading", name="long.jsonl")).to_be_visible()
+    expect(page.get_by_role("heading", name="long.jsonl")).to_be_visible(timeout=30_000)
     assert sent == ["0", "4194304", "4194304"]
 
 

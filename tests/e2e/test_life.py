@@ -333,7 +333,7 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, 
             assert archive.testzip() is None
             assert {"README.md", "receipt.json"} <= set(archive.namelist())
             card = archive.read("README.md").decode()
-    assert f"| {client.datasets.get(finished.dataset_ids[0]).name} | 40 |" in card
+    assert f"| {client.datasets.get(finished.datasets[0]).name} | 40 |" in card
 
 
 def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: Dataset) -> None:

@@ -68,6 +68,7 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
     client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
 
+@pytest.mark.slow
 def test_a_job_that_has_cost_its_limit_saves_and_goes_on_with_a_higher_one(
     lab: Lab, client: Client, dataset: Dataset
 ) -> None:
