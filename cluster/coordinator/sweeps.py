@@ -52,7 +52,10 @@ class Sweeps:
     def _advance(self, tick: Tick, sweep: SweepRecord) -> None:
         config = sweep.parsed
         with tick.store.read() as tx:
-            view = SweepView(sweep, config, tx.sweeps.trials(sweep.id), tx.jobs.of_sweep(sweep.id))
+            trials = tx.sweeps.trials(sweep.id)
+            # The jobs of other trials are over, and nothing follows for them.
+            ids = [trial.job_id for trial in trials if trial.job_id is not None and (trial.is_open or trial.is_held)]
+            view = SweepView(sweep, config, trials, tx.jobs.of_ids(ids))
         view = record_results(tick, view)
         if sweep.status.has_ended:
             _wind_up(tick, view)
@@ -208,7 +211,7 @@ def _add_trial(tick: Tick, view: SweepView, values: dict[str, Value]) -> None:
         with tick.store.begin() as tx:
             tx.sweeps.lock(sweep)
             check_submit(tx, tick.settings, sweep.owner)
-            job = _add_job(tx, tick, sweep, config, number)
+            job = _add_job(tx, tick, view, config)
             tx.sweeps.add_trial(sweep, number, values, now=tick.now, job_id=job.id)
             if sweep.message != SEARCHING:
                 tx.sweeps.set_message(sweep.id, SEARCHING)
@@ -221,17 +224,20 @@ def _add_trial(tick: Tick, view: SweepView, values: dict[str, Value]) -> None:
     tick.hub.publish([new_job_of(sweep.owner)])
 
 
-def _add_job(tx: Transaction, tick: Tick, sweep: SweepRecord, config: JobConfig, number: int) -> JobRecord:
-    """Raise `NotFoundError` where a dataset, or the job that it starts from, was deleted since the submission."""
+def _add_job(tx: Transaction, tick: Tick, view: SweepView, config: JobConfig) -> JobRecord:
+    """Add the job of the next trial.
+
+    Raise `NotFoundError` where a dataset, or the job that it starts from, was deleted since the submission."""
+    sweep = view.sweep
     for dataset in [*config.datasets, *filter(None, [config.eval_dataset])]:
         tx.datasets.get(dataset)
     if sweep.base_job_id is not None:
         tx.jobs.hold(sweep.base_job_id)
-    chosen = {name: value for name, value in sweep.auto.items() if name not in sweep.parsed.parameters}
+    chosen = {name: value for name, value in sweep.auto.items() if name not in view.config.parameters}
     job = tx.jobs.add(
         new_id("job"),
         owner=sweep.owner,
-        name=f"{sweep.name[:190]} {number}",
+        name=f"{sweep.name[:190]} {len(view.trials)}",
         config=config,
         idempotency_key=None,
         body_sha256="",

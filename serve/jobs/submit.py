@@ -188,8 +188,14 @@ def replay(services: Services, owner: str, submission: Submission) -> Submitted 
             )
         if body_sha256 == submission.body_sha256:
             return Submitted(describe(services.settings, tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
-    raise InvalidRequestError(
-        f"The idempotency key was used before with another config, for job {job_id!r}; use a new key for a new job.",
+    raise key_reused("job", job_id)
+
+
+def key_reused(kind: str, record_id: str) -> InvalidRequestError:
+    """The error for an idempotency key that belongs to another body."""
+    return InvalidRequestError(
+        f"The idempotency key was used before with another config, for {kind} {record_id!r}; use a new key for a new "
+        f"{kind}.",
         "idempotency_key_reused",
         "idempotency-key",
     )
@@ -207,7 +213,7 @@ def add_all(services: Services, owner: str, checked: Sequence[tuple[Submission, 
     """Add checked jobs, all or none, each after those that it waits for."""
     with services.store.begin() as tx:
         records = [_add(tx, services, owner, submission, complete) for submission, complete in checked]
-        # Whoever waits for a new job is new as well.
+        # Jobs that wait for a new job are new themselves.
         has_chain = any(submission.parents.ids for submission, _ in checked)
         described = describe_all(services.settings, tx, records, has_chain=has_chain)
         return [Submitted(job) for job in described]

@@ -19,15 +19,15 @@ def move(services: Services, owner: str, sweep: str, target: SweepStatus) -> Swe
 
     Raise `ConflictError` (code `sweep_ended`) for a sweep that has ended otherwise.
     """
-    now = datetime.now(UTC)
     with services.store.begin() as tx:
         record = tx.sweeps.resolve(sweep, owner=owner)
         if record.status is not target:
             if record.status.has_ended:
                 message = f"Sweep {record.id!r} has ended with status {record.status}."
                 raise ConflictError(message, "sweep_ended")
-            tx.sweeps.move(record, target, MESSAGES[target], now=now)
-        return describe(services.settings, tx, tx.sweeps.get(record.id), now)
+            tx.sweeps.move(record, target, MESSAGES[target], now=datetime.now(UTC))
+            record = tx.sweeps.get(record.id)
+    return describe(services, record)
 
 
 def delete(services: Services, owner: str, sweep: str) -> None:

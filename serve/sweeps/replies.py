@@ -11,10 +11,8 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Page
 from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.sweeps import Objective, Sweep, SweepSummary, Trial
-from ftlab.settings import Settings
 from serve.context import Services
 from serve.http.responses import to_page
-from tracking.store import Transaction
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
 
@@ -29,14 +27,21 @@ def list_sweeps(services: Services, owner: str, after: str | None, limit: int) -
 def get(services: Services, owner: str, sweep: str) -> Sweep:
     """The sweep with this id, unique name or unique id prefix."""
     with services.store.read() as tx:
-        return describe(services.settings, tx, tx.sweeps.resolve(sweep, owner=owner), datetime.now(UTC))
+        record = tx.sweeps.resolve(sweep, owner=owner)
+    return describe(services, record)
 
 
-def describe(settings: Settings, tx: Transaction, record: SweepRecord, now: datetime) -> Sweep:
-    """The sweep with its trials, their costs, and the importance of the parameters."""
-    trials = tx.sweeps.trials(record.id)
-    job_ids = [trial.job_id for trial in trials if trial.job_id is not None]
-    cost = spent_by(tx, settings, job_ids, now)[0] if settings.prices else None
+def describe(services: Services, record: SweepRecord) -> Sweep:
+    """The sweep with its trials, their costs, and the importance of the parameters.
+
+    The importance is computed outside of every transaction: the first time, it takes seconds to import Optuna.
+    """
+    settings, now = services.settings, datetime.now(UTC)
+    with services.store.read() as tx:
+        trials = tx.sweeps.trials(record.id)
+        job_ids = [trial.job_id for trial in trials if trial.job_id is not None]
+        cost = spent_by(tx, settings, job_ids, now)[0] if settings.prices else None
+        run_time_s = trials_run_time_s(tx, trials, now)
     try:
         found = importance(record.parsed, record.whole, trials)
         shares, note = found.shares, found.note
@@ -50,7 +55,7 @@ def describe(settings: Settings, tx: Transaction, record: SweepRecord, now: date
         trials=[_to_trial(trial) for trial in trials],
         importance=shares,
         importance_note=note,
-        run_time_s=trials_run_time_s(tx, trials, now),
+        run_time_s=run_time_s,
         cost=cost,
         currency=settings.currency if settings.prices else None,
     )

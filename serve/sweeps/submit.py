@@ -15,7 +15,7 @@ from serve.context import Caller, Services
 from serve.http.responses import in_thread
 from serve.jobs.auto import resolve_auto
 from serve.jobs.preflight import Start, base_columns, check_max_cost, preflight
-from serve.jobs.submit import check_size, hold_base, with_ids
+from serve.jobs.submit import check_size, hold_base, key_reused, with_ids
 from serve.models.base_model import HubAnswer, ask_huggingface, check, short_name
 from serve.sweeps.replies import describe
 from tracking.store import DuplicateError, Transaction
@@ -137,7 +137,7 @@ def _add(
             finished_at=None,
         )
         tx.sweeps.add(record)
-        return Submitted(describe(services.settings, tx, record, now))
+    return Submitted(describe(services, record))
 
 
 def _job_of(tx: Transaction, owner: str, prepared: _Prepared) -> tuple[str, dict[str, Any]]:
@@ -154,16 +154,11 @@ def _replay(services: Services, owner: str, body_sha256: str, idempotency_key: s
         return None
     with services.store.read() as tx:
         found = tx.sweeps.find_idempotent(owner, idempotency_key)
-        if found is None:
-            return None
-        if found.body_sha256 == body_sha256:
-            return Submitted(describe(services.settings, tx, found, datetime.now(UTC)), is_replay=True)
-    raise InvalidRequestError(
-        f"The idempotency key was used before with another config, for sweep {found.id!r}; use a new key for a new "
-        "sweep.",
-        "idempotency_key_reused",
-        "idempotency-key",
-    )
+    if found is None:
+        return None
+    if found.body_sha256 != body_sha256:
+        raise key_reused("sweep", found.id)
+    return Submitted(describe(services, found), is_replay=True)
 
 
 @dataclass(frozen=True)

@@ -132,10 +132,9 @@ class JobReads:
         found = select(*COLUMNS).where(jobs.c.id.in_(reading), jobs.c.kind == kind)
         return self._records(found.order_by(jobs.c.queue_seq.desc()))
 
-    def of_sweep(self, sweep_id: str) -> dict[str, JobRecord]:
-        """The jobs of a sweep's trials by id; those that were deleted are left out."""
-        mine = select(*COLUMNS).where(jobs.c.sweep_id == sweep_id).order_by(jobs.c.queue_seq)
-        return {record.id: record for record in self._records(mine)}
+    def of_ids(self, job_ids: Collection[str]) -> dict[str, JobRecord]:
+        """The jobs by id; those that were deleted are left out."""
+        return {record.id: record for record in self._records(select(*COLUMNS).where(jobs.c.id.in_(job_ids)))}
 
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""

@@ -232,8 +232,7 @@ class SweepRepository:
 
     def trials(self, sweep_id: str) -> TrialRecords:
         """All trials, in their order."""
-        found = select(*TRIAL_COLUMNS).where(sweep_trials.c.sweep_id == sweep_id).order_by(sweep_trials.c.number)
-        return [_to_trial(row) for row in self._connection.execute(found)]
+        return self.trials_of([sweep_id])[sweep_id]
 
     def trials_of(self, sweep_ids: Collection[str]) -> dict[str, TrialRecords]:
         """The trials of several sweeps, in their order."""
