@@ -144,9 +144,7 @@ def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset) -> tup
 
     def check_in() -> None:
         run.heartbeat.beat()
-        kind = run.stop_poll.requested_here()
-        if kind is not None:
-            raise EarlyStop(kind)
+        run.stop_poll.raise_if_requested_here()
 
     run.heartbeat.enter(Phase.LOADING)
     check_in()

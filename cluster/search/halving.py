@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cluster.search.values import loss_of
 from ftlab.schemas.sweeps import TrialState
 from tracking.store.sweeps import TrialRecord
 
@@ -31,11 +32,8 @@ def passes(
     rung = trial.rung
     others = [other for other in _reached(trials, rung) if other.number != trial.number]
     places = (len(others) + 1) // reduction_factor
-    sign = 1 if is_minimised else -1
-    num_better = sum(
-        (_loss(other, rung, is_minimised=is_minimised), other.number) < (sign * value, trial.number) for other in others
-    )
-    return num_better < places
+    own = loss_of(value, is_minimised=is_minimised), trial.number
+    return sum((_loss(other, rung, is_minimised=is_minimised), other.number) < own for other in others) < places
 
 
 def _reached(trials: Sequence[TrialRecord], rung: int) -> list[TrialRecord]:
@@ -48,5 +46,4 @@ def _reached(trials: Sequence[TrialRecord], rung: int) -> list[TrialRecord]:
 
 
 def _loss(trial: TrialRecord, rung: int, *, is_minimised: bool) -> float:
-    value = trial.rung_values[rung]
-    return value if is_minimised else -value
+    return loss_of(trial.rung_values[rung], is_minimised=is_minimised)

@@ -19,5 +19,11 @@ def objective_value(objective: Objective, series: Mapping[int, float], until: in
 def best_trial(trials: Sequence[TrialRecord], *, is_minimised: bool) -> TrialRecord | None:
     """The completed trial with the best value; of equal ones the first. One that was pruned trained less."""
     done = [trial for trial in trials if trial.state is TrialState.COMPLETED and trial.value is not None]
-    sign = 1 if is_minimised else -1
-    return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+    return min(
+        done, key=lambda trial: (loss_of(trial.value or 0.0, is_minimised=is_minimised), trial.number), default=None
+    )
+
+
+def loss_of(value: float, *, is_minimised: bool) -> float:
+    """A number that is lower for better values."""
+    return value if is_minimised else -value

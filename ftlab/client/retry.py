@@ -1,13 +1,12 @@
 """Retries: which failures are temporary, how long to wait, and which error to raise for the others."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx2
 from pydantic import TypeAdapter
 
+from ftlab.backoff import retry_after_s
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.wire import Fault, Request
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError, UnreachableError, WaitTimeoutError, from_wire
@@ -67,7 +66,7 @@ class Retries:
             raise error
         delay_s = self.endpoint.policy.delay_s(self.num_failures, self.endpoint.jitter())
         if isinstance(failure, httpx2.Response):
-            delay_s = max(delay_s, _retry_after_s(failure))
+            delay_s = max(delay_s, retry_after_s(failure.headers.get("retry-after")) or 0.0)
         next_try = self.endpoint.clock() + delay_s
         if self._deadline is not None and next_try > self._deadline:
             raise WaitTimeoutError(f"Timed out waiting for a reply. {error.message}") from error
@@ -137,17 +136,3 @@ def _is_ours(reply: httpx2.Response) -> bool:
     except ValueError:
         return False
     return isinstance(body, dict) and isinstance(body.get("error"), dict)
-
-
-def _retry_after_s(reply: httpx2.Response) -> float:
-    """`Retry-After` in seconds, given as a number or as a date (RFC 9110, section 10.2.3)."""
-    text = reply.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -13,7 +13,6 @@ from ftlab.schemas.disk import DiskKind, DiskReport, DiskUse, JobDisk
 from serve.accounts.folder_sizes import FolderSizes
 from serve.context import Caller, Services
 from serve.http.responses import reply
-from tracking.store import Transaction
 from tracking.store.disk import NumAndBytes
 
 MAX_JOBS = 20
@@ -34,13 +33,19 @@ async def get_disk(caller: Caller) -> Response:
 def read_disk(services: Services, owner: str, *, with_others: bool = False) -> DiskReport:
     """The share of owners by the record, and everything else by the files."""
     home = services.settings.home
+    whose = None if with_others else owner
     with services.store.read() as tx:
-        counted = {DiskKind.DATASETS: tx.disk.datasets(owner), DiskKind.CHECKPOINTS: tx.disk.checkpoints(owner)}
+        counted = {DiskKind.DATASETS: tx.disk.datasets(whose), DiskKind.CHECKPOINTS: tx.disk.checkpoints(whose)}
+        models = tx.disk.models(whose)
         jobs = tx.disk.largest_jobs(owner, MAX_JOBS)
-        folders = _model_folders(services, tx, owner)
-        others = _of_others(services, tx, owner) if with_others else []
-    counted[DiskKind.MODELS] = _models(folders.get(owner, []))
-    uses = [DiskUse(kind=kind, owner=owner, num=num, size_bytes=size) for kind, (num, size) in counted.items()]
+    counted[DiskKind.MODELS] = _models(services, models)
+    uses = [_use(kind, owner, of_owners.get(owner, (0, 0))) for kind, of_owners in counted.items()]
+    others = [
+        _use(kind, other, found)
+        for kind, of_owners in counted.items()
+        for other, found in of_owners.items()
+        if other != owner
+    ]
     for kind, folder in SHARED.items():
         size = _SIZES.of(home / folder)
         uses.append(DiskUse(kind=kind, owner=None, num=size.num, size_bytes=size.size_bytes))
@@ -49,35 +54,19 @@ def read_disk(services: Services, owner: str, *, with_others: bool = False) -> D
         total_bytes=disk.total,
         free_bytes=disk.free,
         data=uses,
-        others=others,
+        others=sorted(others, key=lambda use: (-use.size_bytes, use.owner, use.kind)),
         jobs=[JobDisk(job_id=job, name=name, num_checkpoints=num, size_bytes=size) for job, name, num, size in jobs],
     )
 
 
-def _of_others(services: Services, tx: Transaction, owner: str) -> list[DiskUse]:
-    """What the other owners use, by owner and kind, the largest first."""
-    models = {other: _models(folders) for other, folders in _model_folders(services, tx).items()}
-    found: Mapping[DiskKind, Mapping[str, NumAndBytes]] = {
-        DiskKind.DATASETS: tx.disk.datasets_by_owner(),
-        DiskKind.CHECKPOINTS: tx.disk.checkpoints_by_owner(),
-        DiskKind.MODELS: models,
-    }
-    uses = [
-        DiskUse(kind=kind, owner=other, num=num, size_bytes=size)
-        for kind, of_owners in found.items()
-        for other, (num, size) in of_owners.items()
-        if other != owner
-    ]
-    return sorted(uses, key=lambda use: (-use.size_bytes, use.owner, use.kind))
+def _use(kind: DiskKind, owner: str, found: NumAndBytes) -> DiskUse:
+    num, size = found
+    return DiskUse(kind=kind, owner=owner, num=num, size_bytes=size)
 
 
-def _model_folders(services: Services, tx: Transaction, owner: str | None = None) -> dict[str, list[Path]]:
-    """The folders of the tuned models of one owner, or of all, by owner."""
-    found: dict[str, list[Path]] = defaultdict(list)
-    for name, job_id, path in tx.disk.models(owner):
-        found[name].append(job_folder(services.settings, job_id) / Path(path).name)
-    return found
-
-
-def _models(folders: list[Path]) -> NumAndBytes:
-    return len(folders), sum(_SIZES.of(folder).own_bytes for folder in folders)
+def _models(services: Services, found: Iterable[tuple[str, str, str]]) -> dict[str, NumAndBytes]:
+    """Number and bytes of tuned models by owner, from the owner, the job and the folder of each."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for owner, job_id, path in found:
+        sizes[owner].append(_SIZES.of(job_folder(services.settings, job_id) / Path(path).name).own_bytes)
+    return {owner: (len(each), sum(each)) for owner, each in sizes.items()}

@@ -14,7 +14,7 @@ from serve.context import Services
 from serve.models.base_model import Checked, HubAnswer, Tuned, check, find_tuned, job_of_folder
 from tracking.store import Transaction
 from train.inference.backend import adapter_obstacle
-from train.model.base_model import base_of_adapter, fingerprint
+from train.model.base_model import base_of_adapter, fingerprint, local_folder
 from train.model.files import ADAPTER_CONFIG
 from train.model.reward_head import has_own_head, is_reward_adapter
 
@@ -134,7 +134,7 @@ def _revision(services: Services, base: str, known: str | None) -> str | None:
 
 
 def _models_folder(services: Services, name: str) -> Path:
-    return services.settings.home / "models" / name.replace("/", "--")
+    return local_folder(name, services.settings.home / "models")
 
 
 def _refuse_reward_models(folder: Path) -> None:

@@ -56,6 +56,16 @@ def estimate_pool(
         config = with_sharding_on(pool, model, config, length, correction)
     training, evaluation = _peaks(pool, model, config, length) if model else (None, None)
     peak = round(_largest(training, evaluation) * correction) if training else None
+    estimate = _on(pool, peak, training, evaluation)
+    return estimate.model_copy(update={"message": estimate.message + _shared(config)})
+
+
+def estimate_evaluation_on(pool: Pool, memory: Memory | None) -> DeviceEstimate:
+    """Whether an evaluation with this peak fits one type of device; `None` for a model that cannot be estimated."""
+    return _on(pool, memory.total if memory else None, None, memory)
+
+
+def _on(pool: Pool, peak: int | None, training: Memory | None, evaluation: Memory | None) -> DeviceEstimate:
     found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
     return DeviceEstimate(
         device=pool.name,
@@ -64,25 +74,9 @@ def estimate_pool(
         processes=pool.processes,
         peak_bytes=peak,
         fits=found,
-        message=_sentence(pool, peak, found) + _shared(config),
+        message=_sentence(pool, peak, found),
         training=_parts(training),
         evaluation=_parts(evaluation),
-    )
-
-
-def estimate_evaluation_on(pool: Pool, memory: Memory | None) -> DeviceEstimate:
-    """Whether an evaluation with this peak fits one type of device; `None` for a model that cannot be estimated."""
-    found = pool.fit(memory.total) if memory else Fit.UNKNOWN
-    peak = memory.total if memory else None
-    return DeviceEstimate(
-        device=pool.name,
-        num_devices=pool.number,
-        memory_bytes=pool.memory[0] if pool.memory else None,
-        processes=pool.processes,
-        peak_bytes=peak,
-        fits=found,
-        message=_sentence(pool, peak, found),
-        evaluation=_parts(memory),
     )
 
 

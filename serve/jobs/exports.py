@@ -26,9 +26,9 @@ from serve.models.base_model import Tuned, find_tuned
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
 from train.export.gguf_models import check_model_type
-from train.model.base_model import base_of_adapter
 from train.model.files import CONFIG
 from train.model.reward_head import check_files, no_language_model
+from train.model.tuned_start import base_folder
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
 
@@ -112,10 +112,7 @@ def _check(tx: Transaction, settings: Settings, owner: str, config: ExportConfig
 
 def _model_type(tuned: Tuned, settings: Settings) -> str | None:
     """`model_type` of a tuned model or its base model; `None` where that is not in a folder of this machine."""
-    folder = tuned.folder
-    if (name := base_of_adapter(folder)) is not None:
-        local = tuned.local_base.folder if tuned.local_base else settings.home / "models" / name.replace("/", "--")
-        folder = Path(name) if name.startswith("/") else local
+    folder = base_folder(tuned.folder, tuned.local_base, settings.home / "models")
     try:
         model_type = json.loads((folder / CONFIG).read_bytes()).get("model_type")
     except (OSError, ValueError):

@@ -99,20 +99,17 @@ def run_status(status: JobStatus, models: Sequence[ModelRecord]) -> str:
 def run_tags(job: JobRecord) -> dict[str, str]:
     """The tags of a new run; one of them says what each `auto` became, and why."""
     chosen = {"ftlab.auto": json.dumps(job.auto, ensure_ascii=False)} if job.auto else {}
-    sweep = {"ftlab.sweep": job.sweep_id} if job.sweep_id else {}
-    return (
-        chosen
-        | sweep
-        | {
-            JOB_TAG: job.id,
-            "ftlab.kind": job.kind,
-            "ftlab.owner": job.owner,
-            "ftlab.attempt": str(job.attempt),
-            "mlflow.user": job.owner,
-            "mlflow.source.name": "FineTune Lab",
-            "mlflow.source.type": "JOB",
-        }
-    )
+    if job.sweep_id:
+        chosen = chosen | {"ftlab.sweep": job.sweep_id}
+    return chosen | {
+        JOB_TAG: job.id,
+        "ftlab.kind": job.kind,
+        "ftlab.owner": job.owner,
+        "ftlab.attempt": str(job.attempt),
+        "mlflow.user": job.owner,
+        "mlflow.source.name": "FineTune Lab",
+        "mlflow.source.type": "JOB",
+    }
 
 
 def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:

@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import json
 from collections.abc import Collection
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import httpx2
 
+from ftlab.backoff import retry_after_s
 from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas.notifications import Notification, NotificationKind, WebhookFormat
 from tracking.notifications.addresses import resolve
@@ -120,19 +120,4 @@ def _check(status: int, retry_after: str | None) -> None:
     if 300 <= status < 400:
         raise Undeliverable(f"{text} Redirects are not followed: give the channel the new URL.", is_refusal=True)
     is_refusal = 400 <= status < 500 and status not in TEMPORARY
-    wait_s = _seconds(retry_after)
-    raise Undeliverable(text, is_refusal=is_refusal, is_gone=status == GONE, retry_after_s=wait_s)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Seconds that the header `Retry-After` asks for, as a number or as a date; `None` where it is unreadable."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    raise Undeliverable(text, is_refusal=is_refusal, is_gone=status == GONE, retry_after_s=retry_after_s(retry_after))

@@ -50,10 +50,7 @@ class CheckpointRepository:
 
     def of_job(self, job_id: str) -> list[CheckpointRecord]:
         """Newest step first."""
-        rows = self._connection.execute(
-            select(*COLUMNS).where(checkpoints.c.job_id == job_id, IS_THERE).order_by(checkpoints.c.step.desc())
-        )
-        return [CheckpointRecord(*row) for row in rows]
+        return self.of_jobs([job_id]).get(job_id, [])
 
     def of_jobs(self, job_ids: Collection[str]) -> dict[str, list[CheckpointRecord]]:
         """Those of several jobs, newest step first; a job without checkpoints has no entry."""

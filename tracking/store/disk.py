@@ -1,6 +1,8 @@
 """What the records of an owner take up on the disk."""
 
-from sqlalchemy import Connection, func, select
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
 
 from tracking.store.rows import HAS_FILES, checkpoints, datasets, jobs, models
 
@@ -11,31 +13,21 @@ class DiskRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def datasets(self, owner: str) -> NumAndBytes:
-        """Number and bytes of the owner's datasets."""
-        found = select(func.count(), func.coalesce(func.sum(datasets.c.size_bytes), 0))
-        number, size = self._connection.execute(found.where(datasets.c.owner == owner)).one()
-        return int(number), int(size)
-
-    def checkpoints(self, owner: str) -> NumAndBytes:
-        """Number and bytes of the owner's checkpoints, including those that are being deleted."""
-        found = select(func.count(), func.coalesce(func.sum(checkpoints.c.size_bytes), 0))
-        of_owner = found.join_from(checkpoints, jobs, checkpoints.c.job_id == jobs.c.id).where(jobs.c.owner == owner)
-        number, size = self._connection.execute(of_owner).one()
-        return int(number), int(size)
-
-    def datasets_by_owner(self) -> dict[str, NumAndBytes]:
-        """Number and bytes of the datasets of each owner."""
+    def datasets(self, owner: str | None = None) -> dict[str, NumAndBytes]:
+        """Number and bytes of the datasets of an owner, or of all owners, by owner; those without any are left out."""
         found = select(datasets.c.owner, func.count(), func.sum(datasets.c.size_bytes)).group_by(datasets.c.owner)
-        return {owner: (int(number), int(size)) for owner, number, size in self._connection.execute(found)}
+        return self._by_owner(found if owner is None else found.where(datasets.c.owner == owner))
 
-    def checkpoints_by_owner(self) -> dict[str, NumAndBytes]:
-        """Number and bytes of the checkpoints of each owner, including those that are being deleted."""
+    def checkpoints(self, owner: str | None = None) -> dict[str, NumAndBytes]:
+        """The same of checkpoints, including those that are being deleted."""
         found = (
             select(jobs.c.owner, func.count(), func.sum(checkpoints.c.size_bytes))
             .join_from(checkpoints, jobs, checkpoints.c.job_id == jobs.c.id)
             .group_by(jobs.c.owner)
         )
+        return self._by_owner(found if owner is None else found.where(jobs.c.owner == owner))
+
+    def _by_owner(self, found: Select[Any]) -> dict[str, NumAndBytes]:
         return {owner: (int(number), int(size)) for owner, number, size in self._connection.execute(found)}
 
     def models(self, owner: str | None = None) -> list[tuple[str, str, str]]:

@@ -9,13 +9,15 @@ from typing import Any
 
 import httpx2
 
-from ftlab.backoff import backoff_s
+from ftlab.backoff import backoff_s, retry_after_s
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 from ftlab.schemas.judges import JudgeServer
 from ftlab.settings import secret_of
 
 MAX_TRIES = 6
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 30.0
+LONGEST_ASKED_S = 60.0
+"""Longest pause that a judge may ask for."""
 CONNECT_TIMEOUT_S = 10.0
 REFUSED_REQUESTS = frozenset({400, 413, 422})
 """Statuses of a judge that refuses one request, such as one that is too long, and may accept others."""
@@ -70,7 +72,7 @@ class JudgeClient:
                 if reply.is_success and (text := _text_of(reply)) is not None:
                     return text
                 problem = self._problem(reply)
-                wait_s = max(wait_s, _retry_after_s(reply))
+                wait_s = max(wait_s, min(LONGEST_ASKED_S, retry_after_s(reply.headers.get("retry-after")) or 0.0))
             if self._closed.is_set() or (num_tries < MAX_TRIES and self._closed.wait(wait_s)):
                 problem = "the evaluation ended"
                 break
@@ -148,9 +150,3 @@ def _text_of(reply: httpx2.Response) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return content if isinstance(content, str) else "" if content is None else None
-
-
-def _retry_after_s(reply: httpx2.Response) -> float:
-    """Seconds that a judge asks to wait, up to a minute."""
-    text = reply.headers.get("retry-after", "").strip()
-    return min(60.0, float(text)) if text.isdecimal() else 0.0

@@ -190,9 +190,7 @@ class _Evaluation:
 
     def _check_in(self) -> None:
         self._heartbeat.beat()
-        kind = self._stop_poll.requested_here()
-        if kind is not None:
-            raise EarlyStop(kind)
+        self._stop_poll.raise_if_requested_here()
 
 
 def _parts(config: EvaluationConfig, measures: Sequence[Measure]) -> dict[str, Measure | None]:

@@ -77,8 +77,7 @@ class MergedWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         if name in self._replaced:
             return tuple(self._replaced[name].shape)
-        with safe_open(self._folder / self._file_of[self._stored_name(name)], "pt") as file:
-            return tuple(file.get_slice(self._stored_name(name)).get_shape())
+        return self._stored_shape(name)
 
     def stored_type(self, name: str) -> str:
         """The type of the tensor in the base model, as safetensors names it."""
@@ -99,6 +98,11 @@ class MergedWeights:
         if (bias := self._updates.get(module := name.removesuffix(".bias"), {}).get("lora_B.bias")) is not None:
             return weight.float().add_(bias, alpha=self._scaling(module))
         return weight
+
+    def _stored_shape(self, name: str) -> tuple[int, ...]:
+        stored = self._stored_name(name)
+        with safe_open(self._folder / self._file_of[stored], "pt") as file:
+            return tuple(file.get_slice(stored).get_shape())
 
     def _stored_name(self, name: str) -> str:
         return self._aliases.get(name, name)
@@ -165,10 +169,7 @@ class MergedWeights:
                 "another model."
             )
         for name, tensor in self._replaced.items():
-            stored = self._stored_name(name)
-            with safe_open(self._folder / self._file_of[stored], "pt") as file:
-                shape = tuple(file.get_slice(stored).get_shape())
-            if shape != tuple(tensor.shape):
+            if self._stored_shape(name) != tuple(tensor.shape):
                 raise model_invalid(f"{name} has another shape in the adapter than in its base model.")
 
 

@@ -169,9 +169,7 @@ class _Export:
         """A tensor is written, or a prompt answered."""
         self.num_done += 1
         self._heartbeat.beat()
-        kind = self._stop_poll.requested_here()
-        if kind is not None:
-            raise EarlyStop(kind)
+        self._stop_poll.raise_if_requested_here()
         now = time.monotonic()
         if now - self._told_at >= PROGRESS_INTERVAL_S or self.num_done == self._total:
             self._told_at = now

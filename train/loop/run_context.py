@@ -117,6 +117,12 @@ class StopPoll:
         """The stop that was requested of this rank alone, for work that the other ranks do not do."""
         return self._requested(check_time_limit=True)
 
+    def raise_if_requested_here(self) -> None:
+        """Raise `EarlyStop` if a stop was requested of this rank alone, for work as in `requested_here`."""
+        kind = self.requested_here()
+        if kind is not None:
+            raise EarlyStop(kind)
+
     def raise_if_requested(self) -> None:
         """Raise `EarlyStop` if a stop was requested."""
         kind = self.agreed_stop()

@@ -65,7 +65,7 @@ def find_model(
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
     if is_in_models_folder(model, models_folder, pinned):
-        return _on_this_machine(name, _local_folder(name, models_folder))
+        return _on_this_machine(name, local_folder(name, models_folder))
     folder = fetch(name, hub_revision(model, pinned))
     if (named := base_of_adapter(folder)) is None:
         return BaseModel(name, folder, folder.name)
@@ -153,10 +153,11 @@ def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> 
         return False
     if pinned is not None:
         return pinned.startswith(LOCAL_REVISION)
-    return not revision and _local_folder(name, models_folder).is_dir()
+    return not revision and local_folder(name, models_folder).is_dir()
 
 
-def _local_folder(name: str, models_folder: Path) -> Path:
+def local_folder(name: str, models_folder: Path) -> Path:
+    """Where the files of the model with this hub id are, if they are in the models folder."""
     return models_folder / name.replace("/", "--")
 
 

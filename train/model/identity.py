@@ -12,6 +12,7 @@ from train.model.base_model import (
     base_of_adapter,
     fingerprint,
     is_in_models_folder,
+    local_folder,
 )
 from train.model.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.plan import MeasuredModel
@@ -41,7 +42,7 @@ def known_identity(model: MeasuredModel, models_folder: Path) -> str | None:
 def _of_hub_model(name: str, models_folder: Path, pinned: str | None, adapter: Path | None) -> str | None:
     repo, _, revision = name.partition("@")
     if is_in_models_folder(name, models_folder, pinned):
-        folder = models_folder / repo.replace("/", "--")
+        folder = local_folder(repo, models_folder)
         if adapter is None and (folder / ADAPTER_CONFIG).is_file():
             return None
         return _identity(fingerprint(folder), folder, adapter)

@@ -5,7 +5,7 @@ from pathlib import Path
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.lora import LoraConfig
-from train.model.base_model import base_of_adapter
+from train.model.base_model import base_of_adapter, local_folder
 from train.model.files import ModelFacts
 from train.model.folder import facts_of
 from train.model.preflight import (
@@ -62,9 +62,16 @@ def unused_notices(config: JobConfig) -> tuple[NoticePayload, ...]:
 def base_facts(folder: Path, local_base: LocalBase | None, models_folder: Path) -> ModelFacts | None:
     """Facts of an adapter's base model; `None` where that is not in a folder of this machine, or does not say."""
     try:
-        if local_base is not None:
-            return facts_of(local_base.folder)
-        name = base_of_adapter(folder) or ""
-        return facts_of(Path(name) if name.startswith("/") else models_folder / name.replace("/", "--"))
+        return facts_of(base_folder(folder, local_base, models_folder))
     except (OSError, FineTuneLabError):
         return None
+
+
+def base_folder(folder: Path, local_base: LocalBase | None, models_folder: Path) -> Path:
+    """Where the base model of an adapter is, if it is on this machine; `folder` itself without an adapter."""
+    if local_base is not None:
+        return local_base.folder
+    name = base_of_adapter(folder)
+    if name is None:
+        return folder
+    return Path(name) if name.startswith("/") else local_folder(name, models_folder)

@@ -344,7 +344,7 @@ def test_a_deleted_job_leaves_its_result(sweeping: World):
 
 
 def reach(world: World, trial: TrialRecord, step: int, value: float) -> None:
-    """The trial's run reaches a rung, and pauses where it is told to."""
+    """The run of the trial reaches a rung, and pauses if the sweep asks for it."""
     job_id = job_of(trial)
     if world.status(job_id) is JobStatus.PENDING:
         world.trains(job_id)

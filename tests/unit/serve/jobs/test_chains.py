@@ -163,7 +163,7 @@ def test_a_model_that_a_job_has_yet_to_deliver_makes_its_child_wait(client: Test
     child = submit(client, config, model="job:a", training={"per_device_train_batch_size": 1})
     assert (child["config"]["model"], child["config"]["after"]) == (f"job:{first['id']}", [first["id"]])
     assert child["config"]["lora"]["r"] == 4
-    # The chain goes on over jobs that wait themselves, to the base model of the first one.
+    # The base model is found through jobs that wait for others themselves.
     grandchild = submit(client, config, model=f"job:{child['id']}")
     assert grandchild["config"]["after"] == [child["id"]]
     # What cannot work with it is refused at once.

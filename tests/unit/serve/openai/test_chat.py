@@ -258,7 +258,7 @@ def test_owners_share_the_engine_of_a_base_model(
         return client.post("/v1/chat/completions", json=body, headers=headers).status_code
 
     assert [ask_as(bob, BASE), ask_as(ann, BASE), ask_as(ann, f"job:{theirs}/step-10")] == [200, 200, 200]
-    assert [job.owner for job in engines.jobs()] == ["bob"], "it is the job of whoever asked first"
+    assert [job.owner for job in engines.jobs()] == ["bob"], "it belongs to the user whose request came first"
     assert len({request["cache_salt"] for request in engines.requests}) == 2
     # The adapter is in the engine, and still unknown to others.
     assert ask_as(bob, f"job:{theirs}/step-10") == 404

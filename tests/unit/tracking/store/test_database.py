@@ -114,7 +114,7 @@ class TestSqlite:
         grown = log.stat().st_size
         assert grown > LOG_PAGES * 4096
         write(coordinator)
-        for _ in range(3):  # the log begins anew
+        for _ in range(3):  # the log is used again from its start
             write(api)
         assert log.stat().st_size < 1.3 * grown
         api.close()
