@@ -12,7 +12,6 @@ from cluster.data.client import RayDataClient
 from cluster.events.event_hub import RayEventHubClient
 from cluster.names import NAMESPACE, ON_HEAD
 from ftlab.settings import Settings, load_settings
-from serve.app import create_app
 from serve.context import Services
 from serve.http.responses import in_thread
 from serve.metrics.process_metrics import ProcessMetrics, metrics_folder
@@ -50,6 +49,9 @@ class ApiReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve after the constructor, so that the application is never pickled."""
+        # Only a replica needs the routes: the launcher, which imports this module too, starts earlier without them.
+        from serve.app import create_app
+
         # Serve's proxy adds `x-request-id` to each reply.
         return create_app(self._services, sends_request_id=False)
 

@@ -35,6 +35,8 @@ RAY_DEFAULTS = {
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
     "METRICS_RECORD_INTERVAL_S": "15",
+    # Ray times each of its own events, a hundred per second and process, for a summary in its log that nobody reads.
+    "RAY_event_stats": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,13 +60,19 @@ class Part:
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def note_descendants(self) -> None:
-        """Remember what the part has started, so that nothing of it outlives the part."""
+    def note_descendants(self, children: Mapping[int, Sequence[psutil.Process]] | None = None) -> None:
+        """Remember what the part has started, so that nothing of it outlives the part.
+
+        `children` is what `children_by_parent` returns, for a caller that asks for several parts at once.
+        """
         if self.pid is None:
             return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.pid).children(recursive=True):
+        children = children_by_parent() if children is None else children
+        parents = [self.pid]
+        while parents:
+            for child in children.get(parents.pop(), ()):
                 self.descendants[child.pid] = child
+                parents.append(child.pid)
 
     def restart_if_dead(self) -> bool:
         """Restart the process if it died and its pause has passed; returns whether it was started."""
@@ -102,6 +109,15 @@ class Part:
             self.process.wait()
         end_processes(list(self.descendants.values()), is_urgent)
         self.descendants.clear()
+
+
+def children_by_parent() -> dict[int, list[psutil.Process]]:
+    """All descendants of this process, by the id of their parent."""
+    found: dict[int, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[process.ppid()].append(process)
+    return found
 
 
 def end_processes(processes: Sequence[psutil.Process], is_urgent: Callable[[], bool] = lambda: False) -> None:

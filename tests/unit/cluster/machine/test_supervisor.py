@@ -31,7 +31,7 @@ class FakePart:
     def start(self) -> None:
         self._calls.append(f"start {self.name}")
 
-    def note_descendants(self) -> None:
+    def note_descendants(self, children: object) -> None:
         pass
 
     def restart_if_dead(self) -> bool:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
@@ -68,6 +69,11 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    @property
+    def num_processes(self) -> int:
+        assert self._process is not None
+        return 1 + len(psutil.Process(self._process.pid).children(recursive=True))
 
     def pause(self) -> None:
         """Stop answering, as a machine under heavy load does; requests wait in their sockets."""

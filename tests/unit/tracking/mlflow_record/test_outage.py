@@ -176,3 +176,7 @@ def test_a_stopped_recorder_makes_no_pass(jobs: Jobs, tmp_path: Path) -> None:
     Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), tmp_path, jobs.clock, SERVER_URL).run(stop)
     with jobs.store.read() as tx:
         assert len(tx.jobs.behind_mlflow()) == 1
+
+
+def test_the_server_is_one_process(session_server: MlflowServer) -> None:
+    assert session_server.num_processes == 1
