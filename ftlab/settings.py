@@ -264,6 +264,10 @@ class Settings(BaseModel):
         """The address of a page of MLflow's UI, in its mode for model training; it opens in the one for LLM traces."""
         return f"{self.mlflow_url}/#/{path}?workflowType=machine_learning"
 
+    def mlflow_run_page(self, experiment_id: str | None, run_id: str | None) -> str | None:
+        """The address of the page of a run in MLflow; `None` until it is recorded."""
+        return self.mlflow_page(f"experiments/{experiment_id}/runs/{run_id}") if experiment_id and run_id else None
+
     @property
     def dashboard_url(self) -> str:
         return f"http://127.0.0.1:{self.dashboard_port}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
@@ -9,7 +10,7 @@ from cluster.search.halving import passes
 from cluster.search.values import objective_value
 from ftlab.schemas.sweeps import SuccessiveHalving, SweepConfig, TrialState
 from ftlab.status import JobStatus
-from tracking.job_requests import pause_job
+from tracking.job_requests import cancel_job, pause_job
 from tracking.store import Transaction
 from tracking.store.records import EventRecord, JobRecord
 from tracking.store.sweeps import SweepRecord, TrialFields, TrialRecord
@@ -47,6 +48,8 @@ def record_results(tick: Tick, view: SweepView) -> SweepView:
         job = view.job_of(trial)
         if job is None or job.status.is_terminal:
             view = _with(view, _record_end(tick, view, trial, job))
+        elif _was_resumed(view, trial, job):
+            view = _with(view, _record_resumed(tick, trial))
         elif _is_at_rung(view, trial, job):
             view = _with(view, _record_rung(tick, view, trial, job))
     return view
@@ -55,6 +58,18 @@ def record_results(tick: Tick, view: SweepView) -> SweepView:
 def _is_at_rung(view: SweepView, trial: TrialRecord, job: JobRecord) -> bool:
     rungs = view.sweep.rungs
     return trial.state is TrialState.RUNNING and trial.rung < len(rungs) and job.step >= rungs[trial.rung]
+
+
+def _was_resumed(view: SweepView, trial: TrialRecord, job: JobRecord) -> bool:
+    """Whether a user resumed the job of a trial that is paused at a rung."""
+    is_active = job.status in PAUSABLE and job.status is not JobStatus.PAUSING
+    return trial.state is TrialState.PRUNED and is_active and not view.sweep.status.has_ended
+
+
+def _record_resumed(tick: Tick, trial: TrialRecord) -> TrialRecord:
+    """Let it pass the rung, as if the sweep had promoted it."""
+    with tick.store.begin() as tx:
+        return tx.sweeps.change_trial(trial, state=TrialState.RUNNING, rung=trial.rung + 1, message=None)
 
 
 def _with(view: SweepView, changed: TrialRecord) -> SweepView:
@@ -87,12 +102,12 @@ def _end_of(tx: Transaction, view: SweepView, trial: TrialRecord, job: JobRecord
         known = ", ".join(sorted(tx.metrics.names(job.id))) or "none"
         message = f"Its job completed without a value of {objective.metric!r} after step 0; its metrics: {known}."
         return {"state": TrialState.FAILED, "message": message}
-    reached = [objective_value(objective, series, step) for step in view.sweep.rungs if step in series]
-    rung_values = [each for each in reached if each is not None]
+    reached = takewhile(series.__contains__, view.sweep.rungs)  # the values are known by their places
+    rung_values = [objective_value(objective, series, step) for step in reached]
     return {
         "state": TrialState.COMPLETED,
         "value": value,
-        "rung_values": rung_values,
+        "rung_values": [each for each in rung_values if each is not None],
         "rung": len(view.sweep.rungs),
         "message": None,
     }
@@ -103,35 +118,53 @@ def _record_rung(tick: Tick, view: SweepView, trial: TrialRecord, job: JobRecord
 
     A promoted trial continues from the checkpoint of its pause, which is exact: it is as if it had never stopped.
     """
-    method, objective = view.config.method, view.config.objective
-    assert isinstance(method, SuccessiveHalving)
-    step = view.sweep.rungs[trial.rung]
-    events: list[EventRecord] = []
+    objective, step = view.config.objective, view.sweep.rungs[trial.rung]
     with tick.store.begin() as tx:
         series = tx.metrics.values(job.id, objective.metric)
         value = objective_value(objective, series, step)
-        if step not in series or value is None:
-            return trial  # its evaluation at this step is still running
-        is_good = passes(view.trials, trial, value, method.reduction_factor, is_minimised=objective.is_minimised)
-        fields: TrialFields = {"value": value, "rung_values": [*trial.rung_values, value]}
-        if is_good:
-            fields["rung"] = trial.rung + 1
+        if step in series and value is not None:
+            changed, events = _judge(tx, tick, view, trial, job, value)
+        elif any(point.step > step for point in tx.metrics.last(job.id, 1)):
+            changed, events = _fail_at_rung(tx, tick, trial, job, f"{objective.metric!r} at step {step}")
         else:
-            fields |= {"state": TrialState.PRUNED, "message": _pruned_message(step, objective.metric, value)}
-            if job.status in PAUSABLE:
-                events = pause_job(tx, job, tick.now)
-        changed = tx.sweeps.change_trial(trial, **fields)
+            return trial  # its evaluation at this step is still running
     publish(tick, events)
     return changed
 
 
-def _pruned_message(step: int, metric: str, value: float) -> str:
-    return f"Paused at the rung of step {step} with {metric} {value:.6g}: others are better."
+def _judge(
+    tx: Transaction, tick: Tick, view: SweepView, trial: TrialRecord, job: JobRecord, value: float
+) -> tuple[TrialRecord, list[EventRecord]]:
+    method, objective = view.config.method, view.config.objective
+    assert isinstance(method, SuccessiveHalving)
+    fields: TrialFields = {"value": value, "rung_values": [*trial.rung_values, value]}
+    if passes(view.trials, trial, value, method.reduction_factor, is_minimised=objective.is_minimised):
+        return tx.sweeps.change_trial(trial, **fields, rung=trial.rung + 1), []
+    where = f"the rung of step {view.sweep.rungs[trial.rung]} with {objective.metric} {value:.6g}"
+    fields["message"] = f"Paused at {where}; the best of every {method.reduction_factor} trials continues."
+    events = pause_job(tx, job, tick.now) if job.status in PAUSABLE else []
+    return tx.sweeps.change_trial(trial, **fields, state=TrialState.PRUNED), events
+
+
+def _fail_at_rung(
+    tx: Transaction, tick: Tick, trial: TrialRecord, job: JobRecord, what: str
+) -> tuple[TrialRecord, list[EventRecord]]:
+    """End a trial that can never be compared: its job trains on, and has no value at the rung."""
+    events = [] if job.status is JobStatus.CANCELLING else cancel_job(tx, job, tick.now)
+    changed = tx.sweeps.change_trial(
+        trial,
+        state=TrialState.FAILED,
+        message=f"Its job has no finite value of {what}, where trials are compared, and was cancelled.",
+        finished_at=tick.now,
+        run_time_s=tx.attempts.run_times([job.id], now=tick.now).get(job.id, 0.0),
+    )
+    return changed, events
 
 
 def last_failures(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """The trials that failed in a row, up to the one that ended last."""
-    ended = [trial for trial in trials if trial.finished_at is not None and trial.state is not TrialState.CANCELLED]
+    """The trials that failed in a row, up to the one that ended last. One with a value at a rung did not fail there."""
+    ended = [trial for trial in trials if trial.finished_at or trial.rung_values]
+    ended = [trial for trial in ended if trial.state is not TrialState.CANCELLED]
     ended.sort(key=lambda trial: (trial.finished_at or trial.created_at, trial.number))
     last_success = max((place for place, trial in enumerate(ended) if trial.state is not TrialState.FAILED), default=-1)
     return ended[last_success + 1 :]

@@ -9,13 +9,13 @@ from cluster.coordinator.transitions import publish
 from cluster.interfaces import new_job_of
 from cluster.runs.run_limits import spent_by, trials_run_time_s
 from cluster.search.halving import promotable
-from cluster.search.values import best_trial
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError, RateLimitError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.sweeps import SuccessiveHalving, SweepStatus, TrialState, Value
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, StopKind
+from tracking.best_trials import best_trial
 from tracking.job_requests import cancel_job, pause_job
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction
@@ -24,6 +24,8 @@ from tracking.store.records import EventRecord, JobRecord
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
 SEARCHING = "The sweep is searching."
+ALL_PAUSED = "The sweep waits, because the jobs of all its running trials are paused; resume or cancel them."
+NOT_RECORDED = "Its result is not recorded; its job is an ordinary job from now on."
 RESUMED_MESSAGE = "The job is waiting for its turn; its trial was promoted to the next rung."
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Sweeps:
             _end(tick, sweep, *end)
         else:
             _release(tick, view)
+            _say_if_paused(tick, view)
             if view.num_running < config.max_parallel and not tick.is_draining:
                 self._fill(tick, view)
 
@@ -147,11 +150,23 @@ def _promote(tick: Tick, view: SweepView, trial: TrialRecord) -> None:
     publish(tick, events)
 
 
+def _say_if_paused(tick: Tick, view: SweepView) -> None:
+    """Say so where a sweep stands still because users paused its trials."""
+    running = [view.job_of(trial) for trial in view.trials if trial.state is TrialState.RUNNING and not trial.is_held]
+    has_place = len(running) < view.config.max_parallel and len(view.trials) < view.sweep.max_trials
+    if running and not has_place and all(job is not None and job.status is JobStatus.PAUSED for job in running):
+        _say(tick, view.sweep, ALL_PAUSED)
+    elif view.sweep.message == ALL_PAUSED:
+        _say(tick, view.sweep, SEARCHING)
+
+
 def _hold(tick: Tick, view: SweepView) -> None:
-    """Pause the jobs of a paused sweep. One that a user resumes in the meantime stays resumed."""
+    """Pause the jobs of a paused sweep. One that a user resumes or pauses in the meantime stays so."""
     for trial in view.trials:
         job = view.job_of(trial)
-        if trial.state is TrialState.RUNNING and job is not None and job.status in PAUSABLE and not trial.is_held:
+        if trial.state is not TrialState.RUNNING or trial.is_held or job is None:
+            continue
+        if job.status in PAUSABLE and job.stop_kind is not StopKind.PAUSE:
             with tick.store.begin() as tx:
                 events = pause_job(tx, job, tick.now)
                 tx.sweeps.change_trial(trial, is_held=True)
@@ -175,7 +190,9 @@ def _release(tick: Tick, view: SweepView) -> None:
 def _end(tick: Tick, sweep: SweepRecord, status: SweepStatus, message: str) -> None:
     logger.info("Sweep %s: %s", sweep.id, message)
     with tick.store.begin() as tx:
-        if sweep.status.has_ended:
+        if sweep.status.has_ended:  # its config cannot be read
+            for trial in filter(lambda each: each.is_open, tx.sweeps.trials(sweep.id)):
+                tx.sweeps.change_trial(trial, state=TrialState.CANCELLED, message=NOT_RECORDED, finished_at=tick.now)
             tx.sweeps.settle(sweep.id)
         else:
             tx.sweeps.move(sweep, status, message, now=tick.now)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cluster.search.values import loss_of
 from ftlab.schemas.sweeps import TrialState
+from tracking.best_trials import loss_of
 from tracking.store.sweeps import TrialRecord
 
 

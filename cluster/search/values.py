@@ -1,9 +1,8 @@
-"""The value of a trial, and the best trial."""
+"""The value of a trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from ftlab.schemas.sweeps import Objective, TrialState
-from tracking.store.sweeps import TrialRecord
+from ftlab.schemas.sweeps import Objective
 
 
 def objective_value(objective: Objective, series: Mapping[int, float], until: int | None = None) -> float | None:
@@ -14,16 +13,3 @@ def objective_value(objective: Objective, series: Mapping[int, float], until: in
     if objective.value == "last":
         return values[-1]
     return min(values) if objective.is_minimised else max(values)
-
-
-def best_trial(trials: Sequence[TrialRecord], *, is_minimised: bool) -> TrialRecord | None:
-    """The completed trial with the best value; of equal ones the first. One that was pruned trained less."""
-    done = [trial for trial in trials if trial.state is TrialState.COMPLETED and trial.value is not None]
-    return min(
-        done, key=lambda trial: (loss_of(trial.value or 0.0, is_minimised=is_minimised), trial.number), default=None
-    )
-
-
-def loss_of(value: float, *, is_minimised: bool) -> float:
-    """A number that is lower for better values."""
-    return value if is_minimised else -value

@@ -1,6 +1,5 @@
 """`ftlab submit` of a file with several jobs: all are submitted, or none."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftlab.cli.session import Session
@@ -15,11 +14,9 @@ def submit_chain(
 ) -> None:
     """Upload the datasets, submit the jobs, and print their ids; with `follow`, show one after another."""
     from ftlab.cli.follow import detaching, follow_to_end
-    from ftlab.cli.submit import dataset_id, require_dataset
+    from ftlab.cli.submit import dataset_ids
 
-    for name in dict.fromkeys(name for each in sources for name in each.missing_files):
-        require_dataset(session, name, source)
-    ids = {path: dataset_id(session, path) for path in _files(sources)}
+    ids = dataset_ids(session, sources, source)
     jobs = session.client.chains.create([each.with_ids(ids) for each in sources], idempotency_key)
     for job in jobs:
         _report(session, job)
@@ -42,16 +39,14 @@ def check_chain(session: Session, sources: "list[JobSource]") -> None:
 
     Raises the error with which a submission would be refused.
     """
-    from ftlab.cli.dry_run import find_uploaded
+    from ftlab.cli.dry_run import known_files
     from ftlab.errors import ServiceUnavailableError, UnreachableError
 
     try:
-        ids = {path: find_uploaded(session, path) for path in _files(sources)}
-        if missing := [path.name for path, found in ids.items() if found is None]:
-            problem = f"{missing[0]} is not on the service yet; 'ftlab datasets upload' brings it there."
+        ids, problem = known_files(session, sources)
+        if problem is not None:
             return _not_checked(session, sources, problem)
-        known = {path: found for path, found in ids.items() if found is not None}
-        checked = session.client.chains.check([each.with_ids(known) for each in sources])
+        checked = session.client.chains.check([each.with_ids(ids) for each in sources])
     except (ServiceUnavailableError, UnreachableError) as error:
         return _not_checked(session, sources, error.message)
     if session.output.as_json:
@@ -80,11 +75,6 @@ def _not_checked(session: Session, sources: "list[JobSource]", problem: str) -> 
 
 def _shown(config: "AnyJobConfig") -> dict[str, object]:
     return {"name": config.name, "kind": config.kind, "after": config.after}
-
-
-def _files(sources: "list[JobSource]") -> list[Path]:
-    """All local files, each once."""
-    return list(dict.fromkeys(path for each in sources for path in each.files))
 
 
 def _report(session: Session, job: "Job") -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,20 @@ def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | N
     from ftlab.errors import ServiceUnavailableError, UnreachableError
 
     try:
-        ids = {path: find_uploaded(session, path) for path in source.files}
-        if missing := [path.name for path, found in ids.items() if found is None]:
-            return None, f"{missing[0]} is not on the service yet; 'ftlab datasets upload' brings it there."
-        config = source.with_ids({path: found for path, found in ids.items() if found is not None})
-        return session.client.jobs.estimate(config), None
+        ids, problem = known_files(session, [source])
+        if problem is not None:
+            return None, problem
+        return session.client.jobs.estimate(source.with_ids(ids)), None
     except (ServiceUnavailableError, UnreachableError) as error:
         return None, error.message
+
+
+def known_files(session: "Session", jobs: "Sequence[JobSource]") -> tuple[dict[Path, str], str | None]:
+    """The ids of the local files that jobs name, and a sentence about one that the service does not have."""
+    ids = {path: find_uploaded(session, path) for path in dict.fromkeys(path for job in jobs for path in job.files)}
+    missing = next((path.name for path, found in ids.items() if found is None), None)
+    problem = missing and f"{missing} is not on the service yet; 'ftlab datasets upload' brings it there."
+    return {path: found for path, found in ids.items() if found is not None}, problem
 
 
 def find_uploaded(session: "Session", path: Path) -> str | None:

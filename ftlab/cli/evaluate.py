@@ -45,7 +45,7 @@ def evaluate(
     """Measure models and their base models on a dataset: is the tuned model better?"""
     from ftlab.cli.follow import detaching, follow_to_end
     from ftlab.cli.job_source import assign, source_of
-    from ftlab.cli.submit import dataset_id, report_submitted, require_dataset
+    from ftlab.cli.submit import dataset_ids, report_submitted
 
     document = _document(models, dataset, metrics or ["perplexity"], max_rows, name)
     if again:
@@ -58,9 +58,7 @@ def evaluate(
 
         print_dry_run(session, source)
         return
-    for missing in source.missing_files:
-        require_dataset(session, missing, "ftlab eval")
-    job = session.client.jobs.create(source.with_ids({path: dataset_id(session, path) for path in source.files}))
+    job = session.client.jobs.create(source.with_ids(dataset_ids(session, [source], "ftlab eval")))
     if not wait:
         report_submitted(session, job)
         return

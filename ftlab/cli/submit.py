@@ -10,6 +10,9 @@ from ftlab.cli.chains import check_chain, submit_chain
 from ftlab.cli.session import Session, command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftlab.cli.job_source import JobSource
     from ftlab.client.wire import UploadOptions
     from ftlab.schemas import Dataset, Job
 
@@ -77,9 +80,7 @@ def submit(
 
         print_dry_run(session, source)
         return
-    for name in source.missing_files:
-        require_dataset(session, name, str(file or f"template {template!r}"))
-    ids = {path: dataset_id(session, path) for path in source.files}
+    ids = dataset_ids(session, [source], str(file or f"template {template!r}"))
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
     if not follow:
         report_submitted(session, job)
@@ -142,6 +143,21 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     for field in dataset.unused_fields:
         session.output.talk(f"  {field}")
     return dataset
+
+
+def dataset_ids(session: Session, jobs: "Sequence[JobSource]", source: str) -> dict[Path, str]:
+    """The ids of all local files that jobs name; a file that the service does not have is uploaded.
+
+    Raise `InvalidRequestError` before anything is uploaded when the name of a file was misspelt.
+    """
+    require_datasets(session, jobs, source)
+    return {path: dataset_id(session, path) for path in dict.fromkeys(path for job in jobs for path in job.files)}
+
+
+def require_datasets(session: Session, jobs: "Sequence[JobSource]", source: str) -> None:
+    """Raise `InvalidRequestError` for a dataset that is neither a local file nor on the service."""
+    for name in dict.fromkeys(name for job in jobs for name in job.missing_files):
+        require_dataset(session, name, source)
 
 
 def require_dataset(session: Session, name: str, source: str) -> None:

@@ -124,8 +124,9 @@ def remove_sweep(session: Session, sweep: SweepArgument, yes: YesOption = False)
 
 def _read(session: Session, file: Path, *, may_upload: bool) -> "SweepConfig":
     """The sweep in a file. The datasets of its job may be local files, which are uploaded."""
+    from ftlab.cli.dry_run import known_files
     from ftlab.cli.job_source import read_text, source_of
-    from ftlab.cli.submit import dataset_id, require_dataset
+    from ftlab.cli.submit import dataset_ids, require_datasets
     from ftlab.errors import InvalidRequestError
     from ftlab.schemas.job_file import read_yaml
     from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
@@ -136,16 +137,14 @@ def _read(session: Session, file: Path, *, may_upload: bool) -> "SweepConfig":
     folder = Path.cwd() if str(file) == "-" else file.parent
     # With values for the parameters, which the job of the file may leave out.
     named = source_of(checked.job.model_dump(mode="json", exclude_unset=True) | _datasets(sweep), folder, source)
-    if named.files and not may_upload and any(_uploaded(session, path) is None for path in named.files):
-        raise InvalidRequestError(
-            f"{source}: the trials of a dry run are checked with their data; upload {named.files[0].name!r} first with "
-            "'ftlab datasets upload'.",
-            "dataset_not_found",
-            "job.dataset",
-        )
-    for name in named.missing_files:
-        require_dataset(session, name, source)
-    ids = {path: (dataset_id if may_upload else _uploaded)(session, path) or "" for path in named.files}
+    if may_upload:
+        ids = dataset_ids(session, [named], source)
+    else:
+        ids, problem = known_files(session, [named])
+        if problem is not None:
+            message = f"{source}: the trials of a dry run are checked with their data, and {problem}"
+            raise InvalidRequestError(message, "dataset_not_found", "job.dataset")
+        require_datasets(session, [named], source)
     return sweep.model_copy(update={"job": sweep.job | named.document(ids)})
 
 
@@ -153,12 +152,6 @@ def _datasets(sweep: "SweepConfig") -> dict[str, Any]:
     from ftlab.cli.job_source import DATASET_FIELDS
 
     return {field: sweep.job[field] for field in DATASET_FIELDS if field in sweep.job}
-
-
-def _uploaded(session: Session, path: Path) -> str | None:
-    from ftlab.cli.dry_run import find_uploaded
-
-    return find_uploaded(session, path)
 
 
 def _row(sweep: "SweepSummary") -> tuple[object, ...]:
@@ -202,6 +195,7 @@ def _print_sweep(session: Session, found: "Sweep") -> None:
             "cost": cost,
             "best trial": None if best is None else f"{best.number}, {found.objective.metric} {number(best.value)}",
             "best job": None if best is None else best.job_id,
+            "MLflow run": found.mlflow_url,
         }
     )
     names = list(found.config["parameters"])

@@ -45,7 +45,7 @@ class TrialState(StrEnum):
     RUNNING = "running"
     """Its job is queued, runs, or was paused by a user."""
     PRUNED = "pruned"
-    """Its job was paused at a rung, because others are better; it may still be promoted while the sweep runs."""
+    """Its job was paused at a rung, and is not among the best so far; it may be promoted while the sweep runs."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -231,7 +231,7 @@ class SweepSummary(WireModel):
     num_trials: int
     """Trials so far."""
     num_open: int
-    """Those of them whose jobs are queued or running."""
+    """Those of them whose jobs have not ended."""
     best: Trial | None = None
     """The trial with the best value so far."""
     created_at: datetime
@@ -252,6 +252,8 @@ class Sweep(SweepSummary):
     """Share of each parameter in the spread of the objective, from 0 to 1; `None` where it cannot be computed."""
     importance_note: str | None = None
     """Why there is no importance, in one sentence."""
+    mlflow_url: str | None = None
+    """The page of its run in MLflow, which has those of its trials below it; `None` until it is recorded."""
     run_time_s: float
     """Seconds that its jobs have run together."""
     cost: Decimal | None = None

@@ -28,7 +28,7 @@ async def delete_when_released(caller: CallerContext, job: str) -> None:
 
 
 async def when_released(caller: CallerContext, deletion: Callable[[Services, str, str], Deleted], name: str) -> Deleted:
-    """Run a deletion of a job, or of a part of it, as soon as it does not raise `JobBusyError`, for a while."""
+    """Run a deletion of a record, or of a part of it, as soon as it does not raise `JobBusyError`, for a while."""
     deadline = time.monotonic() + RELEASE_TIMEOUT_S
     while True:
         try:

@@ -72,7 +72,7 @@ def _to_job(
     if position is not None:
         waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
         message = queued_message(position, waiting_for)
-    config, experiment, run = record.training_config, record.mlflow_experiment_id, record.mlflow_run_id
+    config = record.training_config
     return Job.of(
         record,
         config=record.submitted_config,
@@ -82,7 +82,7 @@ def _to_job(
         message=message,
         waiting_for=waiting_for,
         queue_position=position,
-        mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
+        mlflow_url=settings.mlflow_run_page(record.mlflow_experiment_id, record.mlflow_run_id),
         eta_s=eta_of(record),
         phase=phase_of(record),
     )

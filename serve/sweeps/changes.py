@@ -31,7 +31,7 @@ def move(services: Services, owner: str, sweep: str, target: SweepStatus) -> Swe
 
 
 def delete(services: Services, owner: str, sweep: str) -> None:
-    """Raise `NotFoundError`, and `ConflictError` (code `sweep_not_ended`) while it or one of its jobs has not ended."""
+    """Raise `NotFoundError`, and what `SweepRepository.delete` raises."""
     with services.store.begin() as tx:
         record = tx.sweeps.resolve(sweep, owner=owner, by_prefix=False)
         tx.sweeps.delete(record, now=datetime.now(UTC))

@@ -6,13 +6,13 @@ from typing import Any
 
 from cluster.runs.run_limits import spent_by, trials_run_time_s
 from cluster.search.importance import importance
-from cluster.search.values import best_trial
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Page
 from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.sweeps import Objective, Sweep, SweepSummary, Trial
 from serve.context import Services
 from serve.http.responses import to_page
+from tracking.best_trials import best_trial
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
 
@@ -55,6 +55,7 @@ def describe(services: Services, record: SweepRecord) -> Sweep:
         trials=[_to_trial(trial) for trial in trials],
         importance=shares,
         importance_note=note,
+        mlflow_url=settings.mlflow_run_page(record.mlflow_experiment_id, record.mlflow_run_id),
         run_time_s=run_time_s,
         cost=cost,
         currency=settings.currency if settings.prices else None,

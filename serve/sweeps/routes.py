@@ -12,6 +12,7 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute, digest
 from serve.http.query import After, IdempotencyKey, Limit
 from serve.http.responses import reply
+from serve.jobs.deletion import when_released
 from serve.sweeps import changes, replies, submit
 
 router = APIRouter(prefix="/api/sweeps", tags=["sweeps"], route_class=JsonRoute)
@@ -69,7 +70,7 @@ async def cancel_sweep(caller: Caller, sweep_id: SweepId) -> Response:
 @router.delete("/{sweep_id}", status_code=204, summary="Delete a sweep that has ended")
 async def delete_sweep(caller: Caller, sweep_id: SweepId) -> Response:
     """Its jobs stay, as ordinary jobs. `sweep_id` is the sweep's id or unique name."""
-    await caller.call(changes.delete, sweep_id)
+    await when_released(caller, changes.delete, sweep_id)
     return Response(status_code=204)
 
 

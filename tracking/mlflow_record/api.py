@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException, RestException  # noqa: E402
 EXPERIMENT = "finetune-lab"
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "Every job of FineTune Lab is one run.",
+    "mlflow.note.content": "Every job of FineTune Lab is one run, and so is every sweep, above the runs of its trials.",
 }
 """The kind makes MLflow open the experiment in its mode for model training, not for traces of LLM applications."""
 MAX_METRICS_PER_BATCH = 1000
@@ -73,18 +73,20 @@ class MlflowApi:
     def __init__(self, tracking_uri: str) -> None:
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
-    def ensure_run(self, job_id: str, *, name: str, started_at: datetime, tags: Mapping[str, str]) -> RunKey:
-        """The job's run, which is created unless a run with the job's tag exists.
+    def ensure_run(
+        self, record_id: str, *, name: str, started_at: datetime, tags: Mapping[str, str], id_tag: str = JOB_TAG
+    ) -> RunKey:
+        """The run of a record, which is created unless a run with its id in the tag `id_tag` exists.
 
         MLflow cannot change the start time of a run later.
         """
         with _translated():
             experiment_id = self._ensure_experiment()
-            runs = self._runs_of(experiment_id, job_id)
+            runs = self._runs_of(experiment_id, id_tag, record_id)
             if not runs:
                 self._client.create_run(experiment_id, start_time=to_ms(started_at), tags=dict(tags), run_name=name)
                 # An earlier request that timed out may have created one by now.
-                runs = self._runs_of(experiment_id, job_id)
+                runs = self._runs_of(experiment_id, id_tag, record_id)
             active = [run for run in runs if run.info.lifecycle_stage == RunState.ACTIVE]
             kept, *others = sorted(run.info.run_id for run in active or runs)
             for run_id in others if active else ():
@@ -173,9 +175,9 @@ class MlflowApi:
         source = f"runs:/{run_id}/{folder}"
         return next((str(entry.version) for entry in known if (entry.name, entry.source) == (name, source)), None)
 
-    def _runs_of(self, experiment_id: str, job_id: str) -> list[mlflow_entities.Run]:
-        tag_is_job = f"tags.`{JOB_TAG}` = '{job_id}'"
-        return list(self._client.search_runs([experiment_id], tag_is_job, mlflow_entities.ViewType.ALL))
+    def _runs_of(self, experiment_id: str, id_tag: str, record_id: str) -> list[mlflow_entities.Run]:
+        tag_is_id = f"tags.`{id_tag}` = '{record_id}'"
+        return list(self._client.search_runs([experiment_id], tag_is_id, mlflow_entities.ViewType.ALL))
 
     def _ensure_experiment(self) -> str:
         """The id of the experiment. A deleted one stays in the trash; the next free number replaces it."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,8 @@ DIGEST_LENGTH = 8
 """Characters of the sha256 that become a dataset's digest, as in MLflow's own digests: its tables show them in full."""
 
 JOB_TAG = "ftlab.job_id"
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow shows a run below the run that this tag names."""
 
 RUN_STATUS: dict[JobStatus, str] = {
     JobStatus.QUEUED: "SCHEDULED",
@@ -101,15 +103,25 @@ def run_tags(job: JobRecord) -> dict[str, str]:
     chosen = {"ftlab.auto": json.dumps(job.auto, ensure_ascii=False)} if job.auto else {}
     if job.sweep_id:
         chosen = chosen | {"ftlab.sweep": job.sweep_id}
-    return chosen | {
-        JOB_TAG: job.id,
-        "ftlab.kind": job.kind,
-        "ftlab.owner": job.owner,
-        "ftlab.attempt": str(job.attempt),
-        "mlflow.user": job.owner,
+    attempt = {"ftlab.attempt": str(job.attempt)}
+    return chosen | attempt | identity_tags(JOB_TAG, job.id, kind=job.kind, owner=job.owner)
+
+
+def identity_tags(id_tag: str, record_id: str, *, kind: str, owner: str) -> dict[str, str]:
+    """The tags of a new run that say what it records."""
+    return {
+        id_tag: record_id,
+        "ftlab.kind": kind,
+        "ftlab.owner": owner,
+        "mlflow.user": owner,
         "mlflow.source.name": "FineTune Lab",
         "mlflow.source.type": "JOB",
     }
+
+
+def parent_tags(parent_run_id: str | None) -> dict[str, str]:
+    """The tag that puts the run of a trial below that of its sweep."""
+    return {PARENT_TAG: parent_run_id} if parent_run_id else {}
 
 
 def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
@@ -138,8 +150,7 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
     The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
-    settings = flat(job.resolved_document or job.submitted_config)
-    params = {name: _param(value) for name, value in settings.items() if value is not None}
+    params = params_from(job.resolved_document or job.submitted_config)
     for role, dataset_id, record in (
         ("dataset", job.dataset_id, dataset),
         ("eval_dataset", job.eval_dataset_id, eval_dataset),
@@ -149,7 +160,13 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
             params[f"{role}.id"] = dataset_id
         if record:
             params |= {f"{role}.name": record.name, f"{role}.sha256": record.sha256}
-    return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in params.items()}
+    return params
+
+
+def params_from(document: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting of a config as a parameter of MLflow, by its path; those that are `None` are left out."""
+    settings = {name: value for name, value in flat(document).items() if value is not None}
+    return {valid_key(name): _param(value)[:MAX_PARAM_LENGTH] for name, value in settings.items()}
 
 
 def job_file(job: JobRecord) -> dict[str, Any]:

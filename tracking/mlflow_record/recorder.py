@@ -34,6 +34,7 @@ from tracking.mlflow_record.mapping import (
     job_file,
     model_tags,
     params_of,
+    parent_tags,
     points_of,
     registered_name,
     run_status,
@@ -41,6 +42,7 @@ from tracking.mlflow_record.mapping import (
     run_time_points,
 )
 from tracking.mlflow_record.run_note import NOTE_TAG, RunFacts, model_note, run_note
+from tracking.mlflow_record.sweep_recorder import SweepRecorder
 from tracking.passes import repeat, retry_after_s
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
@@ -87,8 +89,9 @@ class Recorder:
         self._jobs_folder = jobs_folder
         self._clock = clock
         self._server_url = server_url
+        self._sweeps = SweepRecorder(store, api, server_url)
         self._postponed: dict[str, tuple[int, datetime]] = {}
-        """By job id: consecutive failures, and when the next try is due."""
+        """By id of a job or sweep: consecutive failures, and when the next try is due."""
 
     def run(self, stop: threading.Event) -> None:
         """Make a pass about once a second until `stop` is set; back off while MLflow or the database is unavailable."""
@@ -100,39 +103,42 @@ class Recorder:
         repeat(make_pass, stop, logger, **told)
 
     def step(self) -> int:
-        """Send at most one page of every job that is ahead of MLflow; return the number of events.
+        """Send each sweep with a new status, and at most one page of every job that is ahead of MLflow; return the
+        number of events.
 
-        Raises `ServiceUnavailableError` when MLflow or the database does not answer. A job that MLflow refuses is
+        Raises `ServiceUnavailableError` when MLflow or the database does not answer. A record that MLflow refuses is
         postponed and does not block the others.
         """
         num_events = 0
-        for job_id in self._due():
+        for record_id, send in self._due():
             try:
-                num_events += self._advance(job_id)
+                num_events += send(record_id)
             except MlflowUnreachableError:
-                # This job's files may be what takes too long: begin the next pass with another job.
-                self._postpone(job_id)
+                # The files of this record may be what takes too long: begin the next pass with another one.
+                self._postpone(record_id)
                 raise
             except NotFoundError:
-                # The job was deleted since the list was read.
-                self._postponed.pop(job_id, None)
+                # It was deleted since the list was read.
+                self._postponed.pop(record_id, None)
             except (MlflowRefusedError, OSError, ValueError) as error:
-                wait_s = self._postpone(job_id)
-                logger.warning("MLflow is missing part of %s; next try in %.0f s: %s", job_id, wait_s, error)
+                wait_s = self._postpone(record_id)
+                logger.warning("MLflow is missing part of %s; next try in %.0f s: %s", record_id, wait_s, error)
             else:
-                self._postponed.pop(job_id, None)
+                self._postponed.pop(record_id, None)
         return num_events
 
-    def _due(self) -> list[str]:
+    def _due(self) -> list[tuple[str, Callable[[str], int]]]:
+        """What is ahead of MLflow, and how it is sent: sweeps first, because the runs of their trials name theirs."""
+        limit, now = PAGE_JOBS + len(self._postponed), self._clock()
         with self._store.read() as tx:
-            behind = tx.jobs.behind_mlflow(limit=PAGE_JOBS + len(self._postponed))
-        now = self._clock()
-        return [job.id for job in behind if job.id not in self._postponed or self._postponed[job.id][1] <= now]
+            sweeps, jobs = tx.sweeps.behind_mlflow(limit), tx.jobs.behind_mlflow(limit)
+        behind = [(sweep_id, self._sweeps.send) for sweep_id in sweeps] + [(job.id, self._advance) for job in jobs]
+        return [each for each in behind if each[0] not in self._postponed or self._postponed[each[0]][1] <= now]
 
-    def _postpone(self, job_id: str) -> float:
-        num_failures = self._postponed.get(job_id, (0, None))[0] + 1
+    def _postpone(self, record_id: str) -> float:
+        num_failures = self._postponed.get(record_id, (0, None))[0] + 1
         wait_s = retry_after_s(num_failures)
-        self._postponed[job_id] = num_failures, self._clock() + timedelta(seconds=wait_s)
+        self._postponed[record_id] = num_failures, self._clock() + timedelta(seconds=wait_s)
         return wait_s
 
     def _advance(self, job_id: str) -> int:
@@ -169,7 +175,8 @@ class Recorder:
         job, facts = page.job, page.facts
         # Not when the job was submitted: the time in the queue would count in MLflow's duration.
         started_at = facts.attempts[0].created_at if facts.attempts else job.created_at
-        run = self._api.ensure_run(job.id, name=job.name, started_at=started_at, tags=run_tags(job))
+        tags = run_tags(job) | parent_tags(facts.parent_run_id)
+        run = self._api.ensure_run(job.id, name=job.name, started_at=started_at, tags=tags)
         if self._api.run_state(run.run_id) is RunState.ACTIVE:
             self._api.log_params(run.run_id, params_of(job, next(iter(facts.datasets), None), facts.eval_dataset))
             self._api.log_datasets(run.run_id, dataset_inputs(job, facts.datasets, facts.eval_dataset))
@@ -200,6 +207,7 @@ class Recorder:
         statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
         tags = event_tags(page.job, page.events)
         if statuses:
+            tags |= parent_tags(page.facts.parent_run_id)  # the run of its sweep may be newer than its own
             tags[NOTE_TAG] = run_note(page.facts, self._server_url)[:MAX_TAG_LENGTH]
             self._api.log_points(run_id, run_time_points(page.facts.attempts))
         if tags:
@@ -331,6 +339,7 @@ def _facts(tx: Transaction, job: JobRecord) -> RunFacts:
         eval_dataset=_find_dataset(tx, job.eval_dataset_id),
         models=tx.models.all_of_job(job.id),
         best=next((checkpoint for checkpoint in tx.checkpoints.of_job(job.id) if checkpoint.is_best), None),
+        parent_run_id=tx.sweeps.mlflow_run_of(job.sweep_id) if job.sweep_id else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The descriptions that MLflow shows on the page of a run and of a model version, in Markdown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,6 +25,8 @@ class RunFacts:
     """One for each completion of the job."""
     best: CheckpointRecord | None
     """The checkpoint with the lowest eval loss, where one was measured."""
+    parent_run_id: str | None = None
+    """The run of its sweep."""
 
     @property
     def run_time_s(self) -> float:
@@ -37,16 +39,15 @@ def run_note(facts: RunFacts, server_url: str) -> str:
     """What was done, the result, how to download it, and the job's record in the API."""
     job = facts.job
     rows = [
-        ("Status", f"{job.status}. {_plain(job.message)}" if job.message else job.status),
+        ("Status", f"{job.status}. {plain(job.message)}" if job.message else job.status),
         ("Steps", f"{job.step} of {job.total_steps}" if job.total_steps else None),
-        ("Loss", _number(job.loss)),
+        ("Loss", number(job.loss)),
         ("Eval loss", _eval_loss(facts)),
         ("Ran for", _run_time(facts)),
         ("Changed", _adjustments(facts)),
         ("Job", f"[{job.id}]({server_url}/api/training/jobs/{job.id})"),
     ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
-    parts = [_what(facts), f"| | |\n|---|---|\n{table}"]
+    parts = [_what(facts), table(rows)]
     if facts.models:
         parts.append(f"Download the tuned model:\n\n```bash\nftlab download {job.id}\n```")
     return "\n\n".join(parts)
@@ -102,12 +103,12 @@ def _datasets(facts: RunFacts) -> str:
 def _dataset(dataset: DatasetRecord | None) -> str:
     if dataset is None:
         return "a dataset that was removed"
-    return f"**{_plain(dataset.name)}** ({dataset.num_rows:,} rows)"
+    return f"**{plain(dataset.name)}** ({dataset.num_rows:,} rows)"
 
 
 def _eval_loss(facts: RunFacts) -> str | None:
-    newest, best = _number(facts.job.eval_loss), facts.best
-    if newest and best is not None and (loss := _number(best.metrics.get("eval_loss"))):
+    newest, best = number(facts.job.eval_loss), facts.best
+    if newest and best is not None and (loss := number(best.metrics.get("eval_loss"))):
         return f"{newest}, at best {loss} after step {best.step}"
     return newest
 
@@ -122,15 +123,22 @@ def _run_time(facts: RunFacts) -> str | None:
 
 def _adjustments(facts: RunFacts) -> str | None:
     """The settings that were changed since the submission; MLflow's parameters keep their first values."""
-    changed = [f"after attempt {each.attempt}: {_plain(each.sentence)}" for each in facts.job.adjustments]
+    changed = [f"after attempt {each.attempt}: {plain(each.sentence)}" for each in facts.job.adjustments]
     return "; ".join(changed) or None
 
 
-def _number(value: float | None) -> str | None:
+def table(rows: Iterable[tuple[str, str | None]]) -> str:
+    """A table of names and values; names without a value are left out."""
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
+    return f"| | |\n|---|---|\n{lines}"
+
+
+def number(value: float | None) -> str | None:
+    """The value with four digits."""
     return None if value is None else f"{value:.4g}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text with Markdown's and HTML's special characters escaped, on one line of a table."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|#~>])", r"\\\1", text)

@@ -16,6 +16,6 @@ class DuplicateError(ConflictError):
 
 
 class JobBusyError(ConflictError):
-    """The service still works on a job that has ended; the same request succeeds once that is done."""
+    """The service still works on a job or sweep that has ended; the same request succeeds once that is done."""
 
     default_code = "job_ending"

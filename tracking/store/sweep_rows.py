@@ -1,6 +1,6 @@
 """The tables of sweeps and their trials."""
 
-from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, String, Table, literal_column
+from sqlalchemy import JSON, Boolean, Column, Double, Index, Integer, String, Table, literal_column, or_
 
 from ftlab.schemas.sweeps import SweepStatus, TrialState
 from ftlab.status import ReasonCode
@@ -32,14 +32,20 @@ sweeps = Table(
     Column("body_sha256", String, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    # Its run in MLflow, and the status that MLflow has of it.
+    Column("mlflow_run_id", String),
+    Column("mlflow_experiment_id", String),
+    Column("mlflow_status", EnumText(SweepStatus)),
 )
 # A literal, so that both databases can prove that the partial index applies.
 IS_AT_WORK = sweeps.c.is_settled == literal_column("false")
+IS_BEHIND_MLFLOW = or_(sweeps.c.mlflow_status.is_(None), sweeps.c.mlflow_status != sweeps.c.status)
 IS_TRIAL = jobs.c.sweep_id.is_not(None)
 Index("ix_jobs_sweep", jobs.c.sweep_id, jobs.c.queue_seq, sqlite_where=IS_TRIAL, postgresql_where=IS_TRIAL)
 Index("ix_sweeps_owner", sweeps.c.owner, sweeps.c.seq)
 Index("ix_sweeps_key", sweeps.c.owner, sweeps.c.idempotency_key, unique=True)
 Index("ix_sweeps_at_work", sweeps.c.seq, sqlite_where=IS_AT_WORK, postgresql_where=IS_AT_WORK)
+Index("ix_sweeps_behind_mlflow", sweeps.c.seq, sqlite_where=IS_BEHIND_MLFLOW, postgresql_where=IS_BEHIND_MLFLOW)
 
 sweep_trials = Table(
     "sweep_trials",

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import ConflictError
+from ftlab.schemas.sweep_rules import parse_sweep
 from ftlab.schemas.sweeps import SweepConfig, SweepStatus, TrialState, Value
 from ftlab.status import ReasonCode
-from tracking.store.errors import DuplicateError, StaleJobError
+from tracking.store.errors import DuplicateError, JobBusyError, StaleJobError
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
 from tracking.store.rows import columns_of, deleted_records, jobs
-from tracking.store.sweep_rows import IS_AT_WORK, sweep_trials, sweeps
+from tracking.store.sweep_rows import IS_AT_WORK, IS_BEHIND_MLFLOW, sweep_trials, sweeps
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,15 @@ class SweepRecord:
     body_sha256: str
     created_at: datetime
     finished_at: datetime | None
+    mlflow_run_id: str | None = None
+    mlflow_experiment_id: str | None = None
+    mlflow_status: SweepStatus | None = None
+    """The status that MLflow has of it; that of a sweep that has ended once it is settled."""
 
     @property
     def parsed(self) -> SweepConfig:
-        return SweepConfig.model_validate(self.config)
+        """Raise `InvalidRequestError` for a config that this version cannot read."""
+        return parse_sweep(self.config, f"The config of sweep {self.id}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class TrialRecord:
         return self.state in OPEN and self.finished_at is None
 
 
+ENDED = tuple(status for status in SweepStatus if status.has_ended)
 OPEN = (TrialState.RUNNING, TrialState.PRUNED)
 """States of trials whose jobs may still run."""
 COLUMNS = columns_of(sweeps, SweepRecord)
@@ -137,6 +144,25 @@ class SweepRepository:
         found = select(*COLUMNS).where(IS_AT_WORK).order_by(sweeps.c.seq)
         return [_to_sweep(row) for row in self._connection.execute(found)]
 
+    def behind_mlflow(self, limit: int) -> Sequence[str]:
+        """Ids of the sweeps whose status MLflow does not have, oldest first; of those that ended, the settled ones."""
+        is_final = or_(sweeps.c.is_settled, sweeps.c.status.not_in(ENDED))
+        behind = select(sweeps.c.id).where(IS_BEHIND_MLFLOW, is_final).order_by(sweeps.c.seq).limit(limit)
+        return self._connection.execute(behind).scalars().all()
+
+    def mlflow_run_of(self, sweep_id: str) -> str | None:
+        """The sweep's run in MLflow, where it has one."""
+        found = select(sweeps.c.mlflow_run_id).where(sweeps.c.id == sweep_id)
+        return self._connection.execute(found).scalar_one_or_none()
+
+    def set_mlflow_run(self, sweep_id: str, *, run_id: str, experiment_id: str) -> None:
+        values = {"mlflow_run_id": run_id, "mlflow_experiment_id": experiment_id}
+        self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(values))
+
+    def set_mlflow_status(self, sweep_id: str, status: SweepStatus) -> None:
+        """Note that MLflow has the sweep as it was with this status."""
+        self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(mlflow_status=status))
+
     def lock(self, record: SweepRecord) -> None:
         """Lock a sweep until the transaction ends. Raise `StaleJobError` when it is not as `record` says any more."""
         status = select(sweeps.c.status).where(sweeps.c.id == record.id).with_for_update()
@@ -161,11 +187,21 @@ class SweepRepository:
         self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(is_settled=True))
 
     def delete(self, record: SweepRecord, *, now: datetime) -> None:
-        """Delete a sweep and its trials; their jobs stay. Raise `ConflictError` (`sweep_not_ended`) while it works."""
+        """Delete a sweep and its trials; their jobs stay, and so does its run in MLflow.
+
+        Raise `ConflictError` (code `sweep_not_ended`) while it works, and `JobBusyError` (code `sweep_not_recorded`)
+        while MLflow does not have its end.
+        """
         if not record.is_settled:
             raise ConflictError(
                 f"Sweep {record.id!r} has not ended, or its jobs are still ending; cancel it first, then delete it.",
                 "sweep_not_ended",
+            )
+        if record.mlflow_status is not record.status:
+            raise JobBusyError(
+                f"MLflow does not have the whole record of sweep {record.id!r} yet. Try again later; 'ftlab status' "
+                "shows whether MLflow answers.",
+                "sweep_not_recorded",
             )
         # The place in the list stays known, so that a page after it can still be read. It has no files of its own.
         former = select(sweeps.c.seq).where(sweeps.c.id == record.id)

@@ -1,7 +1,6 @@
 """One attempt of an evaluation, from the plan to the results."""
 
 import gc
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EvaluationConfig, MetricsPayload, ProgressPayload
+from ftlab.schemas import EvaluationConfig, MetricsPayload
 from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
 from train.device_defaults import AS_TRAINED, device_defaults
 from train.devices import place_of
@@ -29,8 +28,7 @@ from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, EvaluationPlan, MeasuredModel, ModelLoaded, Outcome, Phase, RunLink
 from train.process import prepare_process
-
-PROGRESS_INTERVAL_S = 0.5
+from train.reporting.work_progress import WorkProgress
 
 
 def run(plan: EvaluationPlan, link: RunLink) -> Outcome:
@@ -67,10 +65,8 @@ class _Evaluation:
         self._judges = judge_clients(plan)
         self._parts = _parts(plan.config, self._measures)
         self._cases: list[Case] = []
-        self._total = 0
+        self._progress = WorkProgress(link, num_done=store.num_measured)
         self._has_begun = False
-        self._begun_at, self._begun_with = time.monotonic(), store.num_measured
-        self._told_at = 0.0
         self._answering, self._reading = Pace(), Pace()
 
     def run(self) -> None:
@@ -80,7 +76,7 @@ class _Evaluation:
         self._check_in()
         self._cases = read_cases(plan.dataset.rows, plan.config.max_rows)
         num_judged = sum(isinstance(measure, JudgeMeasure) for measure in self._measures)
-        self._total = len(self._cases) * (len(self._parts) + num_judged) * len(plan.models)
+        self._progress.total = len(self._cases) * (len(self._parts) + num_judged) * len(plan.models)
         models = [self._measured(place, planned) for place, planned in enumerate(plan.models)]
         self._begin()
         self._heartbeat.enter(Phase.DELIVERING)
@@ -91,7 +87,7 @@ class _Evaluation:
         }
         paces = {ANSWER_SPEED: self._answering.tokens_per_s, READ_SPEED: self._reading.tokens_per_s}
         values |= {name: pace for name, pace in paces.items() if pace is not None}
-        self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
+        self._link.emit(MetricsPayload(**self._progress.position.to_data(), values=values))
 
     def close(self) -> None:
         """End the requests to judges."""
@@ -170,22 +166,13 @@ class _Evaluation:
     def _done(self, place: int, part: str, rows: Mapping[int, Any]) -> None:
         self._store.add(place, part, rows)
         self._heartbeat.enter(Phase.EVALUATING, step=self._store.num_measured)
-        now = time.monotonic()
-        if now - self._told_at >= PROGRESS_INTERVAL_S:
-            self._told_at = now
-            self._link.emit(self._position())
-
-    def _position(self) -> ProgressPayload:
-        num = self._store.num_measured
-        new, left = num - self._begun_with, self._total - num
-        eta_s = (time.monotonic() - self._begun_at) / new * left if new else None
-        return ProgressPayload(step=num, total_steps=self._total, eta_s=eta_s)
+        self._progress.done(self._store.num_measured)
 
     def _begin(self) -> None:
         """Report once that the first model is there."""
         if not self._has_begun:
             self._has_begun = True
-            self._begun_at = time.monotonic()
+            self._progress.begin()
             self._link.emit(ModelLoaded())
 
     def _check_in(self) -> None:

@@ -2,14 +2,12 @@
 
 import gc
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from ftlab.files import sync
-from ftlab.schemas import ProgressPayload
 from ftlab.schemas.export import ExportFormat
 from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
 from train.checkpoints.checkpoint_files import commit, verify
@@ -36,8 +34,7 @@ from train.model.reward_head import check_files
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ExportPlan, ModelLoaded, Outcome, Phase, RunLink
 from train.process import prepare_process
-
-PROGRESS_INTERVAL_S = 0.5
+from train.reporting.work_progress import WorkProgress
 
 
 def run(plan: ExportPlan, link: RunLink) -> Outcome:
@@ -50,14 +47,16 @@ def run(plan: ExportPlan, link: RunLink) -> Outcome:
     try:
         export.run()
     except EarlyStop as stop:
-        return Outcome(Ending.STOPPED, export.num_done, stop.kind, kept="the artifacts that are complete are kept")
+        return Outcome(
+            Ending.STOPPED, export.progress.num_done, stop.kind, kept="the artifacts that are complete are kept"
+        )
     except Exception as error:
         raise_if_disk_full(error, plan.job_folder)
         raise
     finally:
         _remove_unfinished(plan.artifacts_folder, f".tmp-{plan.attempt}-*")
         gc.collect()
-    return Outcome(Ending.FINISHED, export.num_done)
+    return Outcome(Ending.FINISHED, export.progress.num_done)
 
 
 class _Export:
@@ -65,10 +64,8 @@ class _Export:
         self._plan, self._link = plan, link
         self._heartbeat = Heartbeat(link)
         self._stop_poll = StopPoll(link, plan.time_left_s, plan.limit)
-        self.num_done = 0
+        self.progress = WorkProgress(link)
         """Tensors that are written and prompts that are answered, of this attempt."""
-        self._total = 0
-        self._begun_at = self._told_at = time.monotonic()
 
     def run(self) -> None:
         plan = self._plan
@@ -83,9 +80,9 @@ class _Export:
             check_files(AS_TRAINED.method, folder)
         weights = MergedWeights(base)
         prompts, num_tensors = len(plan.config.prompts), sum(map(len, weights.files.values()))
-        self._total = prompts + len(missing) * (num_tensors + prompts)
+        self.progress.total = prompts + len(missing) * (num_tensors + prompts)
         self._link.emit(ModelLoaded(base.revision))
-        self._begun_at = time.monotonic()
+        self.progress.begin()
         if not missing:
             return
         self._heartbeat.enter(Phase.EVALUATING)
@@ -167,14 +164,9 @@ class _Export:
 
     def _done(self) -> None:
         """A tensor is written, or a prompt answered."""
-        self.num_done += 1
+        self.progress.done(self.progress.num_done + 1)
         self._heartbeat.beat()
         self._stop_poll.raise_if_requested_here()
-        now = time.monotonic()
-        if now - self._told_at >= PROGRESS_INTERVAL_S or self.num_done == self._total:
-            self._told_at = now
-            eta_s = (now - self._begun_at) / self.num_done * (self._total - self.num_done)
-            self._link.emit(ProgressPayload(step=self.num_done, total_steps=self._total, eta_s=eta_s))
 
 
 def _refuse_bad(receipt: Receipt) -> None:

@@ -1,29 +1,21 @@
 """The engine: it takes requests at any time, and gives all running answers one token after another."""
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from ftlab.errors import FineTuneLabError
 from train.inference.answers import Answer, Piece, Prompt, failure_of
 from train.inference.batches import READ_TOKENS, Batches
+from train.inference.closable_engine import ClosableEngine
 from train.inference.language_model import LanguageModel
 from train.inference.padded_cache import new_cache
 from train.inference.prompts import Limits
 from train.model.base_model import BaseModel
 from train.model.generation import end_token_ids
-from train.model.tokenizer import load_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 MAX_RUNNING = 32
 """Answers that are computed at the same time; more wait for their turn."""
@@ -34,27 +26,19 @@ DEFAULT_CONTEXT = 4096
 logger = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(ClosableEngine):
     """One base model that answers prompts. `run` computes, on a thread of its own; all else may be called from any."""
 
     def __init__(self, model: LanguageModel, base: BaseModel, max_positions: int | None) -> None:
+        super().__init__(base)
         self._model = model
-        self._base = base
         embeddings = model.base.get_input_embeddings()
         self.limits = Limits(max_positions or DEFAULT_CONTEXT, int(embeddings.weight.shape[0]))
         self._batches = Batches(model)
         self._waiting: deque[Answer] = deque()
         self._reading: Answer | None = None
-        self._changed = threading.Condition()
-        self._closing: FineTuneLabError | None = None
         self.num_turns = 0
         """Grows while the thread is alive, also without requests."""
-        self.used_at = time.monotonic()
-        """When the engine last had something to do."""
-        self.tokenizer_of = lru_cache(maxsize=64)(self._tokenizer_of)
-
-    def _tokenizer_of(self, adapter: Path | None) -> "PreTrainedTokenizerBase":
-        return engine_tokenizer(self._base, adapter)
 
     def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
         """Begin an answer, whose pieces go to `send` on the engine's thread.
@@ -65,8 +49,7 @@ class Engine:
         end_ids = frozenset(end_token_ids(self._model.base, tokenizer))
         answer = Answer(prompt, tokenizer, end_ids, send)
         with self._changed:
-            if self._closing is not None:
-                raise self._closing
+            self._require_open()
             self._waiting.append(answer)
             self._changed.notify()
         return answer
@@ -80,26 +63,15 @@ class Engine:
     def is_idle(self) -> bool:
         return not self._waiting and self._reading is None and not self._batches.answers
 
-    def close_if_idle(self, for_s: float) -> bool:
-        """Take no more requests if there has been none for this long; return whether it is so."""
-        with self._changed:
-            if self.is_idle and time.monotonic() - self.used_at >= for_s:
-                self._closing = closing_error("The engine ends because it was idle")
-                self._changed.notify()
-        return self._closing is not None
-
-    def close(self, why: str) -> None:
-        """Take no more requests, and fail those that are running."""
-        with self._changed:
-            self._closing = self._closing or closing_error(why)
-            self._changed.notify()
+    def _wake(self) -> None:
+        self._changed.notify()
 
     def run(self) -> None:
         """Compute until the engine is closed."""
         while self._closing is None:
             self.num_turns += 1
             if self.step():
-                self.used_at = time.monotonic()
+                self._used_at = time.monotonic()
                 continue
             with self._changed:
                 if not self._waiting and self._closing is None:
@@ -164,16 +136,3 @@ class Engine:
             answer.take(logits[0])
             if not answer.is_over:
                 self._batches.add(answer)
-
-
-def engine_tokenizer(base: BaseModel, adapter: Path | None) -> "PreTrainedTokenizerBase":
-    """The tokenizer of an adapter, or of the base model. Blocks while it is read."""
-    tokenizer = load_tokenizer(replace(base, adapter=adapter))
-    # The first call resets truncation and padding, which fails while another thread uses the tokenizer.
-    tokenizer("")
-    return tokenizer
-
-
-def closing_error(why: str) -> ServiceUnavailableError:
-    """The error of a request that an engine does not take any more."""
-    return ServiceUnavailableError(f"{why}; send the request again.", "engine_closing")

@@ -8,13 +8,10 @@ replies.
 import asyncio
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 from transformers import AutoConfig
@@ -23,16 +20,13 @@ from ftlab.errors import FineTuneLabError, InternalServerError, InvalidRequestEr
 from train.failures.errors import EngineCrashedError
 from train.inference.answers import Answer, Piece, Prompt, failure_of
 from train.inference.backend import adapter_obstacle
-from train.inference.engine import closing_error, engine_tokenizer
+from train.inference.closable_engine import ClosableEngine, closing_error
 from train.inference.prompts import Limits
 from train.inference.sampling import SEEDS, SampledToken
 from train.inference.vllm_adapters import VllmAdapters, error_of
 from train.inference.vllm_process import HEALTH_TIMEOUT_S, VllmProcess
 from train.model.base_model import BaseModel
 from train.model.generation import end_ids_of, stored_settings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 CHECK_S = 1.0
 EVENT, DONE = "data: ", "[DONE]"
@@ -42,31 +36,24 @@ TOKEN = "token_id:"
 logger = logging.getLogger(__name__)
 
 
-class VllmEngine:
+class VllmEngine(ClosableEngine):
     """Sends prompts to a vLLM server. `run` does it, on a thread of its own; all else may be called from any."""
 
     def __init__(self, process: VllmProcess, base: BaseModel, context: int) -> None:
         """`context` is how many tokens the server takes for a prompt and its answer."""
+        super().__init__(base)
         self._process = process
-        self._base = base
         config = AutoConfig.from_pretrained(base.folder, trust_remote_code=False)
         self.limits = Limits(context, config.get_text_config().vocab_size)
         self._settings = stored_settings(base.folder)
         self._tasks: dict[Answer, asyncio.Task[None] | None] = {}
         """The answers in the making; their tasks, once the loop has begun them."""
-        self._changing = threading.Lock()
-        self._closing: FineTuneLabError | None = None
         self._closed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._http: httpx2.AsyncClient
         self._adapters: VllmAdapters
         self.num_turns = 0
         """Grows while the server is healthy, also without requests."""
-        self._used_at = time.monotonic()
-        self.tokenizer_of = lru_cache(maxsize=64)(self._tokenizer_of)
-
-    def _tokenizer_of(self, adapter: Path | None) -> "PreTrainedTokenizerBase":
-        return engine_tokenizer(self._base, adapter)
 
     def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
         """Begin an answer, whose pieces go to `send` on the engine's thread.
@@ -82,9 +69,8 @@ class VllmEngine:
             )
         tokenizer = self.tokenizer_of(prompt.adapter)
         answer = Answer(prompt, tokenizer, frozenset(end_ids_of(self._settings, tokenizer)), send)
-        with self._changing:
-            if self._closing is not None:
-                raise self._closing
+        with self._changed:
+            self._require_open()
             self._tasks[answer] = None
             self._loop.call_soon_threadsafe(self._begin, answer)
         return answer
@@ -94,23 +80,13 @@ class VllmEngine:
         with suppress(RuntimeError):  # the loop is closed, so nothing is computed
             self._loop.call_soon_threadsafe(self._cancel, answers)
 
-    def close_if_idle(self, for_s: float) -> bool:
-        """Take no more requests if there has been none for this long; return whether it is so."""
-        with self._changing:
-            if self._closing is None and not self._tasks and time.monotonic() - self._used_at >= for_s:
-                self._close("The engine ends because it was idle")
-            return self._closing is not None
+    @property
+    def is_idle(self) -> bool:
+        return not self._tasks
 
-    def close(self, why: str) -> None:
-        """Take no more requests, and fail those that are running."""
-        with self._changing:
-            self._close(why)
-
-    def _close(self, why: str) -> None:
-        if self._closing is None:
-            self._closing = closing_error(why)
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._closed.set)
+    def _wake(self) -> None:
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._closed.set)
 
     def run(self) -> None:
         """Compute until the engine is closed. Raise `EngineCrashedError` when the server ends by itself."""
@@ -156,7 +132,7 @@ class VllmEngine:
                 task.cancel()
 
     def _end(self, answer: Answer, error: FineTuneLabError | None = None) -> None:
-        with self._changing:
+        with self._changed:
             self._tasks.pop(answer, None)
             self._used_at = time.monotonic()
         if error is not None:

@@ -6,7 +6,9 @@ import pytest
 
 from ftlab.cli.watch import complete_job
 from ftlab.schemas import JobConfig
-from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.job_file import parse_any_config, parse_job_config, read_yaml, read_yaml_documents
+from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
+from ftlab.schemas.sweeps import SweepConfig
 
 
 def test_init_writes_a_job_file_that_can_be_submitted(cli, fake, tmp_path):
@@ -27,6 +29,45 @@ def test_init_keeps_an_existing_file(cli, tmp_path):
     assert "--force" in run.err
     assert file.read_text() == "mine"
     assert cli("init", file, "--force").code == 0
+
+
+def test_init_writes_a_chain_that_can_be_submitted(cli, fake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = cli("init", "--kind", "chain", "--model", "org/name", "--dataset", "ds-1")
+    assert (run.code, run.out) == (0, "")
+    assert "ftlab submit chain.yaml --follow" in run.err
+    chain = [parse_any_config(each) for each in read_yaml_documents((tmp_path / "chain.yaml").read_text(), "chain")]
+    assert [(each.kind, each.name) for each in chain] == [
+        ("training", "my-first-stage"),
+        ("evaluation", "my-first-evaluation"),
+        ("export", "my-first-export"),
+    ]
+
+
+def test_the_comments_of_a_chain_show_the_defaults(cli, tmp_path):
+    file = tmp_path / "chain.yaml"
+    cli("init", file, "--kind", "chain")
+    text = file.read_text("utf-8")
+    jobs, second_stage = text.split("# A second stage")
+    shown = read_yaml_documents(re.sub(r"(?m)^# ( *(?:- )?\w+:)(?= |$)", r"\1", jobs), "chain.yaml")
+    for document, name, value in ((shown[1], "metrics", [{"type": "perplexity"}]), (shown[2], "formats", ["merged"])):
+        config = parse_any_config(document)
+        bare = parse_any_config({key: each for key, each in document.items() if key != name})
+        assert (document[name], getattr(config, name)) == (value, getattr(bare, name))
+    [_, second] = read_yaml_documents(re.sub(r"(?m)^# ?", "", second_stage.partition("\n")[2]), "chain.yaml")
+    assert parse_any_config(second).method.type == "dpo"
+
+
+def test_the_comments_of_a_sweep_show_the_defaults(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "ftlab sweep sweep.yaml --wait" in cli("init", "--kind", "sweep").err
+    text = re.sub(r"(?m)^# ( *\w+:)(?= |$)", r"\1", (tmp_path / "sweep.yaml").read_text("utf-8"))
+    assert "\nobjective:\n  metric: eval_loss" in text, "the comments were read"
+    sweep = parse_sweep(read_yaml(text, "sweep.yaml"))
+    check_sweep(sweep)
+    chosen = {"name", "job", "parameters"}
+    defaults = SweepConfig(job=sweep.job, parameters=sweep.parameters).model_dump(exclude=chosen)
+    assert sweep.model_dump(exclude=chosen) == defaults
 
 
 @pytest.mark.parametrize("name", ['say "hi": #1', "Grüße {x}", "back\\slash"])

@@ -49,7 +49,10 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_sweep_from_file_to_result(cli: Cli, client, file: Path, world):
     refused = cli("sweep", file, "--dry-run")
-    assert (refused.code, "upload 'rows.jsonl' first" in refused.err) == (2, True)
+    assert (refused.code, "and rows.jsonl is not on the service yet; 'ftlab datasets upload'" in refused.err) == (
+        2,
+        True,
+    )
     cli("datasets", "upload", file.parent / "data" / "rows.jsonl")
     dry = cli("sweep", file, "--dry-run")
     assert dry.code == 0, dry.err
@@ -81,6 +84,7 @@ def test_a_sweep_from_file_to_result(cli: Cli, client, file: Path, world):
     assert client.sweeps.wait(sweep_id, timeout_s=5).status is SweepStatus.CANCELLED
     with world.store.begin() as tx:
         tx.sweeps.settle(sweep_id)
+        tx.sweeps.set_mlflow_status(sweep_id, SweepStatus.CANCELLED)
     assert cli("sweep", "rm", "rates", "--yes").code == 0
     assert cli("sweep", "show", "rates").code == 3
 
@@ -93,6 +97,21 @@ def test_a_wrong_sweep_is_refused_before_anything_is_sent(cli: Cli, client, file
     assert list(client.datasets.list()) == []
     with pytest.raises(InvalidRequestError, match="parameters must have at least 1 item"):
         client.sweeps.create({"job": {}, "parameters": {}})
+
+
+def test_the_file_that_init_writes_can_be_submitted(cli: Cli, file: Path, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    model = str(file.parent / "home" / "models" / "org--tiny")
+    assert cli("init", "first.yaml", "--kind", "sweep", "--model", model, "--dataset", "data/rows.jsonl").code == 0
+    untouched = cli("init", "--kind", "sweep", "--force")
+    assert untouched.code == 0, untouched.err
+    refused = cli("sweep", "sweep.yaml", "--dry-run")  # only its dataset is a placeholder
+    assert (refused.code, "there is no dataset file 'train.jsonl'" in refused.err) == (2, True), refused.err
+    cli("datasets", "upload", "data/rows.jsonl")
+    dry = cli("sweep", "first.yaml", "--dry-run")
+    assert dry.code == 0, dry.err
+    assert "'my-first-sweep' is valid: up to 20 trials" in dry.err
+    assert cli("sweep", "first.yaml").code == 0
 
 
 def test_the_same_key_makes_one_sweep(cli: Cli, client, file: Path):

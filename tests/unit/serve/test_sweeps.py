@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ftlab.schemas.sweeps import SweepStatus, TrialState
+from serve.jobs import deletion
 from serve.sweeps import submit
 from tracking.store import Store
 
@@ -101,7 +102,9 @@ def test_a_preview_stores_nothing_and_names_the_first_trials(client: TestClient,
     assert client.get("/api/sweeps").json()["data"] == []
 
 
-def test_pause_resume_cancel_and_delete(client: TestClient, sweep: dict[str, Any], store: Store):
+def test_pause_resume_cancel_and_delete(
+    client: TestClient, sweep: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch
+):
     sweep_id = post(client, sweep).json()["id"]
     for verb, status in (("pause", "paused"), ("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         reply = client.post(f"/api/sweeps/{sweep_id}/{verb}")
@@ -113,6 +116,13 @@ def test_pause_resume_cancel_and_delete(client: TestClient, sweep: dict[str, Any
     assert (busy.status_code, busy.json()["error"]["code"]) == (409, "sweep_not_ended")
     with store.begin() as tx:
         tx.sweeps.settle(sweep_id)
+    monkeypatch.setattr(deletion, "RELEASE_TIMEOUT_S", 0.0)
+    unrecorded = client.delete(f"/api/sweeps/{sweep_id}")
+    assert (unrecorded.status_code, unrecorded.json()["error"]["code"]) == (409, "sweep_not_recorded")
+    with store.begin() as tx:
+        tx.sweeps.set_mlflow_run(sweep_id, run_id="run-1", experiment_id="7")
+        tx.sweeps.set_mlflow_status(sweep_id, SweepStatus.CANCELLED)
+    assert "/#/experiments/7/runs/run-1?" in client.get(f"/api/sweeps/{sweep_id}").json()["mlflow_url"]
     assert client.delete(f"/api/sweeps/{sweep_id}").status_code == 204
     assert client.get(f"/api/sweeps/{sweep_id}").status_code == 404
     assert client.get(f"/api/sweeps?after={sweep_id}").status_code == 200
@@ -148,6 +158,7 @@ def test_jobs_are_listed_by_sweep(client: TestClient, sweep: dict[str, Any], con
         record = tx.sweeps.get(sweep_id)
         tx.sweeps.move(record, SweepStatus.CANCELLED, "It was cancelled.", now=datetime.now(UTC))
         tx.sweeps.settle(sweep_id)
+        tx.sweeps.set_mlflow_status(sweep_id, SweepStatus.CANCELLED)
     assert client.delete(f"/api/sweeps/{sweep_id}").status_code == 204
     assert client.get(f"/api/training/jobs/{ids[0]}").json()["sweep_id"] is None  # the job stays
 

@@ -7,124 +7,25 @@ from typing import Any
 import pytest
 
 from cluster.coordinator import sweep_suggestions
-from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
-from ftlab.schemas.sweep_rules import check_sweep
-from ftlab.schemas.sweeps import SweepConfig, SweepStatus, TrialState
+from ftlab.schemas.sweeps import SweepStatus, TrialState
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.cluster.coordinator.world import START, World, add_checkpoint, make_dataset
-from tracking.store.ids import new_id
-from tracking.store.records import MetricRecord, MlflowCursor
-from tracking.store.sweeps import SweepRecord, TrialRecord
-
-JOB: dict[str, Any] = {
-    "model": "org/name",
-    "dataset": "ds-1",
-    "eval_split": 0.2,
-    "training": {"max_steps": 90, "eval_steps": 10},
-    "resources": {"cpus_per_worker": 1},
-}
-PARAMETERS = {"training.learning_rate": {"min": 1e-5, "max": 1e-3, "log": True}, "lora.r": [4, 8]}
-HALVING = {"type": "successive_halving", "min_steps": 10, "reduction_factor": 3}
-
-
-@pytest.fixture
-def sweeping(world: World) -> World:
-    restart(world)
-    with world.store.begin() as tx:
-        tx.datasets.add(make_dataset())
-    return world
-
-
-def restart(world: World) -> None:
-    """A new coordinator, which knows nothing but the database."""
-    parts = (world.store, world.cluster, world.hub, world.settings)
-    suggestions = Suggestions(AtOnce())
-    world.coordinator = Coordinator(*parts, clock=lambda: world.now, suggestions=suggestions)
-
-
-def start(world: World, method: Any = "random", job: dict[str, Any] | None = None, **fields: Any) -> str:
-    document = {"job": job or JOB, "parameters": PARAMETERS, "method": method, "max_trials": 3, **fields}
-    sweep = SweepConfig.model_validate(document)
-    checked = check_sweep(sweep)
-    record = SweepRecord(
-        id=new_id("sweep"),
-        owner="local",
-        name="rates",
-        config=sweep.model_dump(mode="json"),
-        whole=tuple(checked.whole),
-        rungs=checked.rungs,
-        max_trials=checked.max_trials,
-        auto={},
-        base_job_id=None,
-        model_revision=None,
-        status=SweepStatus.RUNNING,
-        message="It was submitted.",
-        is_settled=False,
-        idempotency_key=None,
-        body_sha256="",
-        created_at=START,
-        finished_at=None,
-    )
-    with world.store.begin() as tx:
-        tx.sweeps.add(record)
-    return record.id
-
-
-def sweep(world: World, sweep_id: str) -> SweepRecord:
-    with world.store.read() as tx:
-        return tx.sweeps.get(sweep_id)
-
-
-def trials(world: World, sweep_id: str) -> list[TrialRecord]:
-    with world.store.read() as tx:
-        return tx.sweeps.trials(sweep_id)
-
-
-def change(world: World, sweep_id: str, status: SweepStatus) -> None:
-    """What the API does."""
-    with world.store.begin() as tx:
-        tx.sweeps.move(tx.sweeps.get(sweep_id), status, "It was asked for.", now=world.now)
-
-
-def job_of(trial: TrialRecord) -> str:
-    assert trial.job_id is not None
-    return trial.job_id
-
-
-def measure(world: World, job_id: str, values: dict[int, float], name: str = "eval_loss") -> None:
-    attempt = world.job(job_id).attempt
-    with world.store.begin() as tx:
-        tx.metrics.add([MetricRecord(job_id, name, step, value, world.now, attempt) for step, value in values.items()])
-
-
-def ends(world: World, job_id: str, reason: ReasonCode = ReasonCode.OK, value: float | None = None) -> None:
-    if value is not None:
-        measure(world, job_id, {0: 9.0, 10: value})
-    if world.status(job_id) is JobStatus.PENDING:
-        world.trains(job_id)
-    world.end_attempt(job_id, reason, "It is over.")
-    if reason is ReasonCode.OK:
-        world.report(job_id, JobStatus.COMPLETED)
-    world.tick(after_s=1)
-    world.tick(after_s=1)
-
-
-def run_to_end(world: World, sweep_id: str, *, restarting: bool = False) -> list[TrialRecord]:
-    """Trial `n` ends with the value 2.0 - 0.5 * n."""
-    for _ in range(30):
-        if restarting:
-            restart(world)
-        world.tick(after_s=1)
-        for trial in trials(world, sweep_id):
-            if trial.state is TrialState.RUNNING and world.status(job_of(trial)) is JobStatus.PENDING:
-                if restarting:
-                    restart(world)
-                ends(world, job_of(trial), value=2.0 - 0.5 * trial.number)
-        if sweep(world, sweep_id).is_settled:
-            return trials(world, sweep_id)
-    raise AssertionError("the sweep does not end")
+from tests.unit.cluster.coordinator.sweep_world import (
+    HALVING,
+    JOB,
+    change,
+    ends,
+    job_of,
+    reach,
+    restart,
+    run_to_end,
+    start,
+    sweep,
+    trials,
+)
+from tests.unit.cluster.coordinator.world import World, make_dataset
+from tracking.store.records import MlflowCursor
 
 
 def test_trials_are_jobs_and_the_best_one_is_kept(sweeping: World):
@@ -343,23 +244,6 @@ def test_a_deleted_job_leaves_its_result(sweeping: World):
 # Successive halving.
 
 
-def reach(world: World, trial: TrialRecord, step: int, value: float) -> None:
-    """The run of the trial reaches a rung, and pauses if the sweep asks for it."""
-    job_id = job_of(trial)
-    if world.status(job_id) is JobStatus.PENDING:
-        world.trains(job_id)
-    measure(world, job_id, {step: value})
-    with world.store.begin() as tx:
-        ref = tx.jobs.get(job_id).ref
-        assert tx.jobs.record_progress(ref, step=step, total_steps=90, epoch=0.1, now=world.now)
-    world.beat(job_id)
-    world.tick(after_s=1)
-    if world.status(job_id) is JobStatus.PAUSING:
-        add_checkpoint(world, job_id, step)
-        world.end_attempt(job_id, ReasonCode.OK, "Stopped as it was asked to.")
-        world.tick(after_s=1)
-
-
 def test_halving_pauses_the_others_and_promotes_the_best(sweeping: World):
     sweep_id = start(sweeping, HALVING, max_trials=3, max_parallel=1)
     for number, value in enumerate((2.0, 1.0, 3.0)):
@@ -370,7 +254,7 @@ def test_halving_pauses_the_others_and_promotes_the_best(sweeping: World):
     sweeping.tick(after_s=1)
     first, best, last = trials(sweeping, sweep_id)
     assert (first.state, last.state) == (TrialState.PRUNED, TrialState.PRUNED)
-    assert first.message == "Paused at the rung of step 10 with eval_loss 2: others are better."
+    assert first.message == "Paused at the rung of step 10 with eval_loss 2; the best of every 3 trials continues."
     assert sweeping.status(job_of(first)) is JobStatus.PAUSED
     assert (best.state, best.rung, best.rung_values) == (TrialState.RUNNING, 1, (1.0,))
     assert sweeping.status(job_of(best)) is JobStatus.PENDING

@@ -143,7 +143,14 @@ class Jobs:
             tx.datasets.add(record)
         return record
 
-    def add_job(self, name: str, *, eval_dataset: DatasetRecord | None = None, model: str = "org/base") -> str:
+    def add_job(
+        self,
+        name: str,
+        *,
+        eval_dataset: DatasetRecord | None = None,
+        model: str = "org/base",
+        sweep_id: str | None = None,
+    ) -> str:
         dataset = self.add_dataset(f"{name} rows")
         job_id = new_id("job")
         config = JobConfig(
@@ -163,6 +170,7 @@ class Jobs:
                 idempotency_key=None,
                 body_sha256="0" * 64,
                 now=self.clock(),
+                sweep_id=sweep_id,
             )
         return job_id
 

@@ -4,7 +4,7 @@ import type { Schemas } from "../../api/client";
 import { attemptsQuery, infoQuery } from "../../api/jobParts";
 import { count, dateTime, duration, money } from "../../format/format";
 import { Link } from "../../router/Link";
-import { Icon } from "../../ui/Icon";
+import { Outside } from "../../ui/Outside";
 import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
 
@@ -54,16 +54,6 @@ function CostFacts({ cost }: { cost: Schemas["JobCost"] }) {
     <>
       {money(cost.amount, cost.currency)} {more.length > 0 && <span className="muted">({more.join(", ")})</span>}
     </>
-  );
-}
-
-/** MLflow and Ray run beside the service; their addresses are for a browser on its machine. */
-function Outside({ to, children }: { to: string; children: ReactNode }) {
-  return (
-    <a href={to} target="_blank" rel="noreferrer">
-      {children} <Icon name="external" />
-      <span className="visually-hidden"> (opens in a new tab)</span>
-    </a>
   );
 }
 

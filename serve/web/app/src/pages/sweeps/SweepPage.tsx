@@ -10,6 +10,7 @@ import { Link } from "../../router/Link";
 import type { PageProps } from "../../router/pages";
 import { Icon } from "../../ui/Icon";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { Outside } from "../../ui/Outside";
 import "../records.css";
 import { bestSoFar, shown } from "./axes";
 import { Importance } from "./Importance";
@@ -49,7 +50,10 @@ function Content({ sweep }: { sweep: Sweep }) {
         <div className="page-title sweep-title">
           <h1>{sweep.name}</h1>
           <StatePill look={SWEEP_LOOKS[sweep.status]} />
-          <p className="muted small">{factsOf(sweep).join(" · ")} · submitted {ago(sweep.created_at, now)}</p>
+          <p className="muted small">
+            {factsOf(sweep).join(" · ")} · submitted {ago(sweep.created_at, now)}
+            {sweep.mlflow_url && <> · <Outside to={sweep.mlflow_url}>Its run in MLflow</Outside></>}
+          </p>
         </div>
         <SweepActions sweep={sweep} />
       </div>
