@@ -20,7 +20,6 @@ from ftlab.schemas.hub import HubCommit, HubPush, PushDone, PushFailed, PushMess
 from serve.context import Caller, CallerContext
 from serve.http.errors import internal_error
 from serve.http.json_body import JsonBody, JsonRoute
-from serve.http.openapi import also_as
 from serve.http.query import JobId
 from serve.http.responses import in_thread
 from serve.jobs.exports import artifact_folder
@@ -38,7 +37,6 @@ logger = logging.getLogger(__name__)
 @router.post(
     "/{job_id}/exports/{artifact}/push",
     response_class=StreamingResponse,
-    responses=also_as(MEDIA_TYPE),
     summary="Upload an artifact to a hub of models",
 )
 async def push_artifact(caller: Caller, job_id: JobId, artifact: str, push: JsonBody[HubPush]) -> Response:
