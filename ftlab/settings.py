@@ -156,6 +156,8 @@ class Settings(BaseModel):
     """How many different jobs must fail on a GPU, with `gpu_lost`, until it is taken out; 0 for never."""
     gpu_fault_window_s: float = Field(default=86_400.0, gt=0)
     """Seconds within which these jobs failed."""
+    llama_quantize: Path | None = None
+    """Program `llama-quantize` of llama.cpp, with which exports make K-quants; default: none. Jobs run it."""
     prices: dict[str, Decimal] = Field(default_factory=dict)
     """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
     price differs; and `kwh` for a kilowatt-hour of the GPUs' electricity. Without prices, no job has a cost.

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
+import anyio
 import httpx2
 from fastapi import Depends, Query
 from starlette.background import BackgroundTask
@@ -32,6 +33,8 @@ from tracking.store import Store
 from tracking.store.records import EventRecord
 
 ENGINE_CONNECT_S = 5.0
+MAX_HUB_UPLOADS = 4
+"""Uploads to the hub at a time, each of which keeps a thread."""
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -50,6 +53,8 @@ class Services:
     huggingface: HuggingFace
     metrics: ProcessMetrics = field(default_factory=ProcessMetrics)
     telemetry: TelemetryClient = field(default_factory=RayTelemetryClient)
+    hub_endpoint: str | None = None
+    """Where artifacts are uploaded; default: the public hub, or the variable `HF_ENDPOINT`."""
 
     @cached_property
     def trail(self) -> AuditTrail:
@@ -76,6 +81,10 @@ class Services:
         """Connections to engines. An answer may take as long as it takes: the run's watchdog ends one that hangs."""
         timeout = httpx2.Timeout(None, connect=ENGINE_CONNECT_S)
         return httpx2.AsyncClient(timeout=timeout, limits=httpx2.Limits(max_connections=None), trust_env=False)
+
+    @cached_property
+    def hub_uploads(self) -> anyio.CapacityLimiter:
+        return anyio.CapacityLimiter(MAX_HUB_UPLOADS)
 
     async def close(self) -> None:
         """Close the connections that requests have opened."""

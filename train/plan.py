@@ -198,6 +198,8 @@ class ExportPlan(RunPlan):
     """The base model of an adapter if it is in a folder that its name does not lead to."""
     facts: TunedFacts = field(default_factory=TunedFacts)
     """What its model card says."""
+    quantizer: Path | None = None
+    """The program that makes K-quants, which some types of weights need."""
 
     @property
     def artifacts_folder(self) -> Path:

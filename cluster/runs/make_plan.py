@@ -122,6 +122,7 @@ def _export_plan(
         local_base=location.local_base,
         pinned_revision=job.model_revision,
         facts=tuned_facts(tx, settings, ref, now),
+        quantizer=settings.llama_quantize,
     )
 
 

@@ -168,8 +168,18 @@ def cancel(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None
 
 
 @command(app)
-def rm(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None:
-    """Delete jobs that have ended, with their checkpoints, logs and models."""
+def rm(
+    session: Session,
+    jobs: JobsArgument,
+    artifact: Annotated[
+        str | None, typer.Option("--artifact", metavar="NAME", help="Delete only this artifact of an export.")
+    ] = None,
+    yes: YesOption = False,
+) -> None:
+    """Delete jobs that have ended, with their checkpoints, logs and models, or an artifact of an export."""
+    if artifact is not None:
+        _remove_artifact(session, jobs, artifact, yes)
+        return
     found = list({job.id: job for job in (session.client.jobs.get(text) for text in jobs)}.values())
     described = [_described(job) for job in found]
     what = (
@@ -184,6 +194,17 @@ def rm(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None:
         return {"id": job, "deleted": True}
 
     _for_each(session, [job.id for job in found], delete, lambda deleted: f"{deleted['id']}\tdeleted")
+
+
+def _remove_artifact(session: Session, exports: list[str], artifact: str, yes: bool) -> None:
+    if len(exports) != 1:
+        raise typer.BadParameter("--artifact needs one export.")
+    found = session.client.jobs.get(exports[0])
+    confirm(f"Delete {artifact} of export {found.name!r} ({found.id})? This cannot be undone.", yes)
+    session.client.exports.delete(found.id, artifact)
+    session.output.done(
+        {"id": found.id, "artifact": artifact, "deleted": True}, f"Deleted {artifact} of export {found.name!r}."
+    )
 
 
 def _described(job: "Job") -> str:

@@ -34,7 +34,7 @@ def download(
         raise typer.BadParameter("--logs, --checkpoint and --artifact cannot be combined.")
     found = session.client.jobs.get(job)
     if found.kind is JobKind.EXPORT and not logs and artifact is None:
-        artifact = _only_artifact(session, found.id)
+        artifact = only_artifact(session, found.id)
     what = "logs" if logs else checkpoint or artifact
     default_name = f"{found.id}-{what}.zip" if what else f"{found.id}.zip"
     target = target_file(file, default_name)
@@ -48,8 +48,8 @@ def download(
     report_file(session, target)
 
 
-def _only_artifact(session: Session, export_id: str) -> str:
-    """The artifact of an export that has one."""
+def only_artifact(session: Session, export_id: str) -> str:
+    """The artifact of an export that has one. Raise `InvalidRequestError` for any other export."""
     names = [artifact.name for artifact in session.client.exports.list(export_id)[0].artifacts]
     if len(names) != 1:
         has = f"has {len(names)}: {', '.join(names)}" if names else "has none yet"

@@ -1,4 +1,4 @@
-"""`ftlab export` and `ftlab exports`: tuned models as files for other programs."""
+"""`ftlab export`, `exports` and `push`: tuned models as files for other programs, and on a hub."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,8 @@ def export(
     session: Session,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.")],
     formats: Annotated[
-        list[str] | None, typer.Option("--format", "-f", metavar="FORMAT", help="merged or gguf; may be repeated.")
+        list[str] | None,
+        typer.Option("--format", "-f", metavar="FORMAT", help="adapter, merged or gguf; may be repeated."),
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option("--checkpoint", metavar="NAME", help="Export this checkpoint, such as step-00000050.")
@@ -28,7 +29,10 @@ def export(
         str | None, typer.Option("--dtype", metavar="TYPE", help="Weights of merged: float32, float16 or bfloat16.")
     ] = None,
     gguf_type: Annotated[
-        str | None, typer.Option("--gguf-type", metavar="TYPE", help="Weights of gguf: f32, f16, bf16 or q8_0.")
+        str | None,
+        typer.Option(
+            "--gguf-type", metavar="TYPE", help="Weights of gguf: f32, f16, bf16, q8_0 or a K-quant such as q4_k_m."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the export.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the artifacts and print them.")] = True,
@@ -70,6 +74,31 @@ def export(
 def exports(session: Session, job: JobArgument) -> None:
     """List the exports of a job's models with their artifacts, or one export."""
     _print_exports(session, list(session.client.exports.list(job)))
+
+
+@command(app, patient=True)
+def push(
+    session: Session,
+    export_job: Annotated[str, typer.Argument(metavar="EXPORT", help="The export.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub.")],
+    artifact: Annotated[
+        str | None, typer.Option("--artifact", metavar="NAME", help="Artifact of the export, such as gguf-q8_0.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+) -> None:
+    """Upload an artifact of an export to the Hugging Face hub, with your token in HF_TOKEN or typed in."""
+    from ftlab.cli.download import only_artifact
+    from ftlab.cli.login import ask_secret
+    from ftlab.settings import secret_of
+
+    found = session.client.jobs.get(export_job)
+    name = artifact or only_artifact(session, found.id)
+    token = secret_of("HF_TOKEN") or ask_secret("Token for the hub").strip()
+    with session.output.transfer(f"Uploading {name}") as on_progress:
+        done = session.client.exports.push(found.id, name, repo, token=token, private=private, on_progress=on_progress)
+    if not session.output.as_json:
+        session.output.data(done.url)
+    session.output.done(done, f"Uploaded {done.num_files} files." if done.is_new else "The hub had all files already.")
 
 
 def _model(job: str, checkpoint: str | None) -> str:

@@ -22,7 +22,7 @@ def login(
     from ftlab.settings import load_settings
 
     address = load_settings({"server": session.server}, with_login=True).server_url
-    text = (key or _ask(address)).strip()
+    text = (key or ask_secret(f"API key for {address}")).strip()
     with Client(address, text) as client:
         found = client.session()
     if session.output.as_json:
@@ -71,9 +71,10 @@ def _what(action: str, path: str) -> str:
     return f"{action.partition(' ')[0]} {path}"
 
 
-def _ask(address: str) -> str:
+def ask_secret(label: str) -> str:
+    """What the user types without an echo, or the first line of standard input where that is no terminal."""
     if sys.stdin.isatty():
-        return str(typer.prompt(f"API key for {address}", hide_input=True, err=True))
+        return str(typer.prompt(label, hide_input=True, err=True))
     return sys.stdin.readline()
 
 

@@ -1,4 +1,4 @@
-"""`ftlab models check` and `ftlab models prune`."""
+"""`ftlab models check`, `pin`, `unpin` and `prune`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from ftlab.cli.delete_by_rule import Rows, delete_by_rule
 from ftlab.cli.jobs import YesOption
-from ftlab.cli.records import models
+from ftlab.cli.records import ModelArgument, find_model, models
 from ftlab.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ def check_model(
         session.output.talk(f"Warning: {warning}")
 
 
+@command(models, "pin")
+def pin_model(session: Session, model: ModelArgument) -> None:
+    """Keep a tuned model until it is unpinned: neither a rule nor a delete removes it."""
+    _set_pinned(session, model, is_pinned=True)
+
+
+@command(models, "unpin")
+def unpin_model(session: Session, model: ModelArgument) -> None:
+    """Let a tuned model be deleted again."""
+    _set_pinned(session, model, is_pinned=False)
+
+
 @command(models, "prune")
 def prune_models(
     session: Session,
@@ -75,3 +87,8 @@ def prune_models(
 
     header = ("MODEL", "NAME", "DELIVERED", "")
     delete_by_rule(session, prune, noun="model", header=header, rows=rows, dry_run=dry_run, yes=yes)
+
+
+def _set_pinned(session: Session, model: str, *, is_pinned: bool) -> None:
+    changed = session.client.models.pin(find_model(session, model).id, is_pinned=is_pinned)
+    session.output.done(changed, f"Model {changed.name!r} is {'pinned' if is_pinned else 'no longer pinned'}.")

@@ -137,8 +137,11 @@ def list_models(session: Session, limit: LimitOption = 20) -> None:
     """List tuned models, newest first."""
     session.output.listing(
         session.client.models.list(limit),
-        ("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"),
-        lambda item: (item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at),
+        ("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED", "PINNED"),
+        lambda item: (
+            *(item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at),
+            "pinned" if item.is_pinned else "",
+        ),
         shrink=("NAME", "BASE MODEL"),
     )
 
@@ -146,8 +149,7 @@ def list_models(session: Session, limit: LimitOption = 20) -> None:
 @command(models, "show")
 def show_model(session: Session, model: ModelArgument) -> None:
     """Show one tuned model."""
-    client = session.client
-    _show(session, _find("model", model, client.models.get, client.models.list))
+    _show(session, find_model(session, model))
 
 
 def _columns(assignments: list[str]) -> dict[str, str]:
@@ -160,6 +162,11 @@ def _columns(assignments: list[str]) -> dict[str, str]:
 def find_dataset(session: Session, text: str) -> "Dataset":
     client = session.client
     return _find("dataset", text, client.datasets.get, client.datasets.list)
+
+
+def find_model(session: Session, text: str) -> "TunedModel":
+    client = session.client
+    return _find("model", text, client.models.get, client.models.list)
 
 
 def _find(kind: str, text: str, get: "Callable[[str], Record]", list_all: "Callable[[], Iterable[Record]]") -> "Record":

@@ -59,8 +59,8 @@ class Request:
     path: str
     params: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    document: Mapping[str, object] | None = None
-    """Sent as JSON."""
+    document: Mapping[str, object] | None = field(default=None, repr=False)
+    """Sent as JSON. It may hold a secret."""
     file: FileBody | None = None
     timeout_s: float | None = None
     """Overrides the client's timeout."""

@@ -14,6 +14,8 @@ class DiskKind(StrEnum):
     CHECKPOINTS = "checkpoints"
     MODELS = "models"
     """Files of tuned models that no checkpoint shares."""
+    EXPORTS = "exports"
+    """Artifacts of exports."""
     PREPARED = "prepared"
     """Prepared data, which can be recreated."""
     HUB = "hub"
@@ -29,7 +31,7 @@ class DiskUse(WireModel):
     owner: str | None
     """`None` for what all owners share."""
     num: int
-    """Number of datasets, checkpoints, models, or files."""
+    """Number of datasets, checkpoints, models, artifacts, or files."""
     size_bytes: int
 
 

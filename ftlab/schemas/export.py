@@ -8,10 +8,13 @@ from pydantic import ConfigDict, Field, model_validator
 from ftlab.schemas.base_config import BaseJobConfig, Resources
 from ftlab.schemas.evaluation import ModelReference
 
-ExportFormat = Literal["merged", "gguf"]
-"""`merged` is a model in safetensors files, for vLLM and transformers; `gguf` one file, for llama.cpp and Ollama."""
+ExportFormat = Literal["adapter", "merged", "gguf"]
+"""`adapter` is the adapter without its base model, for PEFT and vLLM; `merged` a model in safetensors files, for vLLM
+and transformers; `gguf` one file, for llama.cpp and Ollama."""
 WeightType = Literal["auto", "float32", "float16", "bfloat16"]
-GgufType = Literal["f32", "f16", "bf16", "q8_0"]
+GgufKType = Literal["q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_m"]
+"""K-quants, which a program of llama.cpp makes."""
+GgufType = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_m"]
 
 PROMPTS = (
     "What is the capital of France?",
@@ -40,12 +43,14 @@ class ExportConfig(BaseJobConfig):
     """Kind of the job."""
     model: ModelReference
     """The model to export: `job:ID`, `job:ID/step-N` or `model:ID`."""
-    formats: list[ExportFormat] = Field(default=["merged"], min_length=1, max_length=2)
-    """What to write: `merged` is the whole model as safetensors files, `gguf` one file for llama.cpp and Ollama."""
+    formats: list[ExportFormat] = Field(default=["merged"], min_length=1, max_length=3)
+    """What to write: `adapter` is the adapter alone, `merged` the whole model as safetensors files, `gguf` one file for
+    llama.cpp and Ollama."""
     dtype: WeightType = "auto"
     """Type of the weights of `merged`; `auto` keeps those of the base model."""
     gguf_type: GgufType = "q8_0"
-    """Type of the weights of `gguf`; `q8_0` has 8 bits."""
+    """Type of the weights of `gguf`; `q8_0` has 8 bits. Types with a `k` need the setting `llama_quantize` of the
+    service."""
     prompts: list[str] = Field(default=list(PROMPTS), min_length=1, max_length=32)
     """Prompts that are given to the tuned model and to the exported one, whose answers must be the same."""
     resources: Resources = Resources(gpus_per_worker=0)
@@ -53,8 +58,8 @@ class ExportConfig(BaseJobConfig):
 
     @model_validator(mode="after")
     def _each_format_once(self) -> Self:
-        if len(set(self.formats)) < len(self.formats):
-            raise ValueError(f"formats has {self.formats[0]!r} twice; leave one out")
+        if twice := next((each for each in self.formats if self.formats.count(each) > 1), None):
+            raise ValueError(f"formats has {twice!r} twice; leave one out")
         return self
 
     @model_validator(mode="after")
@@ -80,5 +85,5 @@ class ExportConfig(BaseJobConfig):
     @property
     def artifact_names(self) -> dict[ExportFormat, str]:
         """The name of the artifact of each format."""
-        types = {"merged": self.dtype, "gguf": self.gguf_type}
+        types = {"adapter": "auto", "merged": self.dtype, "gguf": self.gguf_type}
         return {each: each if types[each] == "auto" else f"{each}-{types[each]}" for each in self.formats}

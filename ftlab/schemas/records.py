@@ -173,6 +173,8 @@ class TunedModel(WireModel):
     step: int
     mlflow_version: str | None = None
     created_at: datetime
+    is_pinned: bool = False
+    """Kept until it is unpinned: neither a rule nor a delete removes it."""
 
 
 class ModelCheck(WireModel):

@@ -99,6 +99,12 @@ class CheckpointChange(StrictModel):
     is_pinned: bool
 
 
+class ModelChange(StrictModel):
+    """Whether a tuned model is pinned."""
+
+    is_pinned: bool
+
+
 class CheckpointRule(StrictModel):
     """Which checkpoints to delete. Those that are pinned or still needed always stay."""
 

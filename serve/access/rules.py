@@ -78,7 +78,8 @@ RULES: dict[str, Rule] = {
     "/api/training/jobs/{job_id}/evaluation": READ,
     "/api/training/jobs/{job_id}/evaluation/rows": READ,
     "/api/training/jobs/{job_id}/exports": READ,
-    "/api/training/jobs/{job_id}/exports/{artifact}": READ,
+    "/api/training/jobs/{job_id}/exports/{artifact}": TRAIN,
+    "/api/training/jobs/{job_id}/exports/{artifact}/push": TRAIN,
     "/api/training/jobs/{job_id}/download/model": READ,
     "/api/training/jobs/{job_id}/download/logs": READ,
     "/api/training/metrics": READ,
@@ -114,7 +115,7 @@ RULES: dict[str, Rule] = {
     "/api/models": READ,
     "/api/models/check": READ,
     "/api/models/prune": TRAIN,
-    "/api/models/{model_id}": READ,
+    "/api/models/{model_id}": TRAIN,
     # Notifications.
     "/api/notifications": READ,
     "/api/notifications/read": TRAIN,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from cluster.runs.model_location import job_folder
 from ftlab.schemas.disk import DiskKind, DiskReport, DiskUse, JobDisk
+from ftlab.schemas.export_results import ARTIFACTS_FOLDER
 from serve.accounts.folder_sizes import FolderSizes
 from serve.context import Caller, Services
 from serve.http.responses import reply
@@ -25,8 +26,8 @@ router = APIRouter(prefix="/api/disk", tags=["disk"])
 
 @router.get("", response_model=DiskReport, summary="Report what takes up the disk")
 async def get_disk(caller: Caller) -> Response:
-    """Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints; for an
-    admin, the use of the other owners too. Sizes of folders may be five minutes old."""
+    """Your datasets, checkpoints, models and exports, what all owners share, and your jobs with the largest
+    checkpoints; for an admin, the use of the other owners too. Sizes of folders may be five minutes old."""
     return reply(await caller.call(read_disk, with_others=caller.identity.is_admin))
 
 
@@ -37,8 +38,10 @@ def read_disk(services: Services, owner: str, *, with_others: bool = False) -> D
     with services.store.read() as tx:
         counted = {DiskKind.DATASETS: tx.disk.datasets(whose), DiskKind.CHECKPOINTS: tx.disk.checkpoints(whose)}
         models = tx.disk.models(whose)
+        exports = tx.disk.exports(whose)
         jobs = tx.disk.largest_jobs(owner, MAX_JOBS)
     counted[DiskKind.MODELS] = _models(services, models)
+    counted[DiskKind.EXPORTS] = _artifacts(services, exports)
     uses = [_use(kind, owner, of_owners.get(owner, (0, 0))) for kind, of_owners in counted.items()]
     others = [
         _use(kind, other, found)
@@ -69,4 +72,13 @@ def _models(services: Services, found: Iterable[tuple[str, str, str]]) -> dict[s
     sizes: dict[str, list[int]] = defaultdict(list)
     for owner, job_id, path in found:
         sizes[owner].append(_SIZES.of(job_folder(services.settings, job_id) / Path(path).name).own_bytes)
+    return {owner: (len(each), sum(each)) for owner, each in sizes.items()}
+
+
+def _artifacts(services: Services, found: Iterable[tuple[str, str]]) -> dict[str, NumAndBytes]:
+    """Number and bytes of the artifacts of exports by owner, from the owner and the job of each export."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for owner, job_id in found:
+        for folder in (job_folder(services.settings, job_id) / ARTIFACTS_FOLDER).glob("*/"):
+            sizes[owner].append(_SIZES.of(folder).size_bytes)
     return {owner: (len(each), sum(each)) for owner, each in sizes.items()}

@@ -1,32 +1,37 @@
 """Exports: how they are submitted, and what they wrote. Every function that is not a route blocks on the store."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from cluster.runs.model_location import job_folder
-from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.manifest import read_manifest
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ExportConfig, SftMethod
+from ftlab.schemas.export import GgufKType
 from ftlab.schemas.export_results import ARTIFACTS_FOLDER, RECEIPT_FILE, Artifact, Export, Receipt
 from ftlab.schemas.replies import ExportList
 from ftlab.settings import Settings
 from ftlab.status import JobKind
 from serve.context import Caller, CallerContext, Services
 from serve.http.json_body import JsonRoute
-from serve.http.query import JobId
+from serve.http.query import JobId, RecordId
 from serve.http.responses import reply
 from serve.jobs.preflight import check_max_cost
 from serve.jobs.submit import NewJob, Prepared, Submission, check_size
 from serve.models.base_model import Tuned, find_tuned
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
-from train.export.gguf_models import check_model_type
+from train.checkpoints.checkpoint_files import GONE
+from train.export.exportable import check_model_type, no_adapter, no_quantizer
 from train.model.files import CONFIG
+from train.model.folder import adapter_size
 from train.model.reward_head import check_files, no_language_model
 from train.model.tuned_start import base_folder
 
@@ -37,6 +42,13 @@ router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonR
 async def get_exports(caller: Caller, job_id: JobId) -> Response:
     """Of a training job: the exports of its models. Of an export: the export itself."""
     return reply(await caller.call(exports_of, job_id))
+
+
+@router.delete("/{job_id}/exports/{artifact}", status_code=204, summary="Delete an artifact of an export")
+async def delete_artifact(caller: Caller, job_id: RecordId, artifact: str) -> Response:
+    """The export and its other artifacts stay. The reply is sent after the files are removed."""
+    await caller.call(remove_artifact, job_id, artifact)
+    return Response(status_code=204)
 
 
 async def prepare_export(caller: CallerContext, submission: Submission) -> Prepared:
@@ -62,11 +74,32 @@ def artifact_folder(services: Services, owner: str, job: str, artifact: str) -> 
     folder = _artifacts_folder(services.settings, record)
     names = [each.name for each in _artifacts(folder)] if record.kind is JobKind.EXPORT else []
     if artifact not in names:
-        known = f"it has {', '.join(names)}" if names else "it has none"
-        raise NotFoundError(
-            f"Job {record.id!r} has no artifact of this name; {known}.", "artifact_not_found", "artifact"
-        )
+        raise _no_artifact(record, names)
     return record, folder / artifact
+
+
+def remove_artifact(services: Services, owner: str, job: str, artifact: str) -> None:
+    """Delete an artifact with its files.
+
+    Raise `NotFoundError`, and `ConflictError` (`job_not_ended`) for an export that has not ended: it would write the
+    artifact again.
+    """
+    record, folder = artifact_folder(services, owner, job, artifact)
+    if not record.status.is_terminal:
+        raise ConflictError(
+            f"Export {record.id!r} is {record.status}. Cancel it, or wait until it ends.", "job_not_ended", "job_id"
+        )
+    try:
+        folder.rename(folder.with_name(f"{GONE}{artifact}"))
+    except FileNotFoundError:
+        raise _no_artifact(record, []) from None
+    for gone in folder.parent.glob(f"{GONE}*"):  # also what a killed process left
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _no_artifact(record: JobRecord, names: list[str]) -> NotFoundError:
+    known = f"it has {', '.join(names)}" if names else "it has none"
+    return NotFoundError(f"Job {record.id!r} has no artifact of this name; {known}.", "artifact_not_found", "artifact")
 
 
 def _prepare(services: Services, owner: str, submission: Submission) -> Prepared:
@@ -74,6 +107,8 @@ def _prepare(services: Services, owner: str, submission: Submission) -> Prepared
     assert isinstance(config, ExportConfig)
     check_size(services, config.resources)
     check_max_cost(services, config)
+    if "gguf" in config.formats and config.gguf_type in get_args(GgufKType) and not services.settings.llama_quantize:
+        raise no_quantizer()
     expected = submission.parents.expected.get(config.model)
     if expected is not None and expected.scores_texts:
         raise no_language_model(SftMethod(), "model")
@@ -105,6 +140,8 @@ def _check(tx: Transaction, settings: Settings, owner: str, config: ExportConfig
         raise InvalidRequestError(
             "The model is a reward model, and only language models are exported.", "unsupported_model", "model"
         ) from None
+    if "adapter" in config.formats and adapter_size(tuned.folder) is None:
+        raise no_adapter()
     if "gguf" in config.formats and (model_type := _model_type(tuned, settings)) is not None:
         check_model_type(model_type)
     return tuned

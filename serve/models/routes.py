@@ -12,7 +12,7 @@ from ftlab.files import free_bytes
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
 from ftlab.schemas.replies import ModelPrune
-from ftlab.schemas.requests import ModelReference, ModelRule
+from ftlab.schemas.requests import ModelChange, ModelReference, ModelRule
 from ftlab.settings import Settings
 from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
@@ -52,6 +52,12 @@ async def get_model(caller: Caller, model_id: RecordId) -> Response:
     return reply(await caller.call(find_model, model_id))
 
 
+@router.patch("/{model_id}", response_model=TunedModel, summary="Pin a tuned model, or take the pin off")
+async def change_model(caller: Caller, model_id: RecordId, change: JsonBody[ModelChange]) -> Response:
+    """A pinned model stays: neither a rule nor a delete removes it, and its job cannot be deleted."""
+    return reply(await caller.call(set_pinned, model_id, change.is_pinned))
+
+
 def find_models(services: Services, owner: str, after: str | None, limit: int) -> Page[TunedModel]:
     """Blocks on the store."""
     with services.store.read() as tx:
@@ -63,6 +69,17 @@ def find_model(services: Services, owner: str, model_id: str) -> TunedModel:
     """Blocks on the store."""
     with services.store.read() as tx:
         return TunedModel.of(tx.models.resolve(model_id, owner=owner))
+
+
+def set_pinned(services: Services, owner: str, model_id: str, is_pinned: bool) -> TunedModel:
+    """Blocks on the store. Raise `NotFoundError`."""
+    with services.store.read() as tx:
+        found = tx.models.resolve(model_id, owner=owner)
+    with services.store.begin() as tx:
+        tx.checkpoints.lock(found.job_id)  # a deletion holds the job
+        tx.models.get(found.id)
+        tx.models.set_pinned(found.id, is_pinned)
+        return TunedModel.of(tx.models.get(found.id))
 
 
 async def check_reference(caller: Caller, text: str) -> ModelCheck:

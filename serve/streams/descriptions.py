@@ -4,10 +4,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from ftlab.schemas.hub import PushMessage
 from ftlab.schemas.streams import AckMessage, SocketMessage, StreamMessage
 
 REFERENCE = "#/components/schemas/{model}"
 EVENT_STREAMS = ("/api/training/events/stream", "/api/training/jobs/{job_id}/events/stream")
+PUSH = "/api/training/jobs/{job_id}/exports/{artifact}/push"
 MEDIA_TYPE = "text/event-stream"
 SOCKETS = {
     "/ws/training": "Stream the events of all jobs over a WebSocket",
@@ -17,16 +19,18 @@ SOCKETS = {
 
 def describe_streams(document: dict[str, Any]) -> None:
     """Add the messages of the streams, and the routes of the WebSockets with the parameters of the other streams."""
-    adapters: list[TypeAdapter[Any]] = [TypeAdapter(StreamMessage), TypeAdapter(SocketMessage), TypeAdapter(AckMessage)]
+    messages = (StreamMessage, SocketMessage, AckMessage, PushMessage)
+    adapters: list[TypeAdapter[Any]] = [TypeAdapter(message) for message in messages]
     inputs = [(str(number), "serialization", adapter) for number, adapter in enumerate(adapters)]
     found, definitions = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)  # type: ignore[arg-type]
-    events, frames, ack = (schema for _, schema in sorted(found.items()))
+    events, frames, ack, push = (schema for _, schema in sorted(found.items()))
     schemas = document["components"]["schemas"]
     for name, schema in definitions["$defs"].items():
         schemas.setdefault(name, schema)
     paths = document["paths"]
     for path in EVENT_STREAMS:
         paths[path]["get"]["responses"]["200"]["content"] = {MEDIA_TYPE: {"schema": events}}
+    paths[PUSH]["post"]["responses"]["200"]["content"] = {MEDIA_TYPE: {"schema": push}}
     for (path, summary), like in zip(SOCKETS.items(), EVENT_STREAMS, strict=True):
         paths[path] = {"get": _socket(summary, paths[like]["get"], frames, ack)}
 

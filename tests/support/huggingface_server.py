@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.support.huggingface_uploads import LFS_BYTES, HubUploads
+
 TOKEN = "hf_canarycanarycanary"
 
 
@@ -43,15 +45,19 @@ class HubServer:
     """`app` answers for `repositories`; `requests` are method, path and token of what it was asked."""
 
     def __init__(self) -> None:
+        self.url = ""
+        """Where it answers, once a test has started it."""
         self.repositories: dict[str, Repository] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.answers_with: int | None = None
         """A status for every request: an outage."""
         self.says = "Internal Error"
         self.delay_s = 0.0
+        self.uploads = HubUploads(self.repositories, Repository)
         info, tree, resolve = "/api/models/{org}/{name}", "/tree/{revision}", "/{org}/{name}/resolve/{revision}/{file}"
         self.app = Starlette(
             routes=[
+                *self.uploads.routes(),
                 Route(info, self._info),
                 Route(info + "/revision/{revision}", self._info),
                 Route(info + tree, self._tree),
@@ -135,7 +141,13 @@ def _info_of(request: Request, repository: Repository) -> dict[str, Any]:
 
 
 def _size(request: Request, path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size} if request.query_params.get("blobs") else {}
+    if not request.query_params.get("blobs"):
+        return {}
+    size = path.stat().st_size
+    if size <= LFS_BYTES:
+        return {"size": size}
+    large = {"size": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pointerSize": 134}
+    return {"size": size, "lfs": large}
 
 
 def _blob(path: Path) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class DeletionRepository:
         Its folder is the caller's.
 
         Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, (code
-        `model_in_use`) that names an unfinished job which needs its files, and (code `job_awaited`) that names one
-        which waits for it; `JobBusyError` (code `job_ending` or `job_not_recorded`) while the service still needs the
-        record.
+        `model_in_use`) that names an unfinished job which needs its files, (code `job_awaited`) that names one which
+        waits for it, and (code `checkpoint_pinned` or `model_pinned`) for what is pinned; `JobBusyError` (code
+        `job_ending` or `job_not_recorded`) while the service still needs the record.
         """
         self._note_deleted(self.lock(job_id), now)
         for table in TABLES_OF_JOB:
@@ -118,6 +118,11 @@ class DeletionRepository:
                 f"Checkpoint {name} of job {job.id!r} is pinned. Unpin it before you delete the job.",
                 "checkpoint_pinned",
                 "job_id",
+            )
+        kept = select(models.c.name).where(models.c.job_id == job.id, models.c.is_pinned).limit(1)
+        if name := self._connection.execute(kept).scalar_one_or_none():
+            raise ConflictError(
+                f"Model {name!r} of job {job.id!r} is pinned. Unpin it first.", "model_pinned", "job_id"
             )
         needed = select(attempts.c.number).where(
             attempts.c.job_id == job.id, or_(attempts.c.ended_at.is_(None), IS_UNRELEASED, IS_UNCOUNTED)

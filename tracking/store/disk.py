@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from ftlab.status import JobKind
 from tracking.store.rows import HAS_FILES, checkpoints, datasets, jobs, models
 
 NumAndBytes = tuple[int, int]
@@ -36,6 +37,13 @@ class DiskRepository:
         if owner is not None:
             found = found.where(models.c.owner == owner)
         return [(row[0], row[1], row[2]) for row in self._connection.execute(found)]
+
+    def exports(self, owner: str | None = None) -> list[tuple[str, str]]:
+        """Owner and id of the exports of an owner, or of all owners."""
+        found = select(jobs.c.owner, jobs.c.id).where(jobs.c.kind == JobKind.EXPORT)
+        if owner is not None:
+            found = found.where(jobs.c.owner == owner)
+        return [(row[0], row[1]) for row in self._connection.execute(found)]
 
     def largest_jobs(self, owner: str, limit: int) -> list[tuple[str, str, int, int]]:
         """Id, name, number of checkpoints and their bytes of the owner's largest jobs, the largest first."""

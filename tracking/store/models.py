@@ -70,6 +70,9 @@ class ModelRepository:
         """All models of the job, one for each completion, oldest first."""
         return self._records(select(*COLUMNS).where(models.c.job_id == job_id).order_by(models.c.seq))
 
+    def set_pinned(self, model_id: str, is_pinned: bool) -> None:
+        self._connection.execute(update(models).where(models.c.id == model_id).values(is_pinned=is_pinned))
+
     def set_mlflow_version(self, model_id: str, version: str) -> None:
         self._connection.execute(update(models).where(models.c.id == model_id).values(mlflow_version=version))
 

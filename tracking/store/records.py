@@ -319,6 +319,7 @@ class ModelRecord:
     path: Path
     mlflow_version: str | None
     created_at: datetime
+    is_pinned: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gguf
 import numpy as np
@@ -17,11 +17,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from ftlab.schemas.export import GgufType
 from train.checkpoints.checkpoint_files import hash_file
 from train.export.answer_check import differs
 from train.export.deployment_files import write_gguf_deployment
-from train.export.gguf_models import ARCHITECTURES, check_model_type, gguf_unsupported
+from train.export.exportable import ARCHITECTURES, check_model_type, gguf_unsupported
 from train.export.gguf_tokenizer import add_vocabulary, read_vocabulary
 from train.export.merged_weights import MergedWeights
 from train.model.base_model import BaseModel
@@ -33,13 +32,15 @@ if TYPE_CHECKING:
 
 FILE = "model.gguf"
 _ARCHITECTURES = {name: architecture for architecture, name in gguf.MODEL_ARCH_NAMES.items()}
-TYPES: dict[GgufType, GgmlType] = {
+PlainType = Literal["f32", "f16", "bf16", "q8_0"]
+"""The types that are written here."""
+TYPES: dict[PlainType, GgmlType] = {
     "f32": GgmlType.F32,
     "f16": GgmlType.F16,
     "bf16": GgmlType.BF16,
     "q8_0": GgmlType.Q8_0,
 }
-FILE_TYPES: dict[GgufType, gguf.LlamaFileType] = {
+FILE_TYPES: dict[PlainType, gguf.LlamaFileType] = {
     "f32": gguf.LlamaFileType.ALL_F32,
     "f16": gguf.LlamaFileType.MOSTLY_F16,
     "bf16": gguf.LlamaFileType.MOSTLY_BF16,
@@ -76,7 +77,7 @@ class GgufFormat:
 
     weights: MergedWeights
     base: BaseModel
-    type: GgufType
+    type: PlainType
 
     @property
     def weight_type(self) -> str:
@@ -115,7 +116,7 @@ class GgufFormat:
 
 
 def _write(
-    weights: MergedWeights, base: BaseModel, file: Path, gguf_type: GgufType, after_tensor: Callable[[], None]
+    weights: MergedWeights, base: BaseModel, file: Path, gguf_type: PlainType, after_tensor: Callable[[], None]
 ) -> None:
     config, tokenizer = weights.config, load_tokenizer(base)
     check_model_type(config.model_type)
@@ -197,7 +198,7 @@ def _permuted(values: Tensor, heads: int) -> Tensor:
 
 
 def _add_settings(
-    writer: gguf.GGUFWriter, config: PretrainedConfig, base: BaseModel, num_rows: int, gguf_type: GgufType
+    writer: gguf.GGUFWriter, config: PretrainedConfig, base: BaseModel, num_rows: int, gguf_type: PlainType
 ) -> None:
     head_dim = _head_dim(config)
     writer.add_name(base.name.rpartition("/")[2])

@@ -1,5 +1,6 @@
 """The model card of an artifact: the facts of the record, the receipt, and how to run the model."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from ftlab.formatting import duration, one_line
@@ -7,24 +8,34 @@ from ftlab.model_ref import is_hub_id
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
 from train.export.tuned_facts import Measured, TunedFacts
 
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
+"""A licence as hubs name it; any other text is left out."""
+_LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 _USE = """    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
     model = AutoModelForCausalLM.from_pretrained("PATH OF THIS FOLDER")"""
 
 
-def model_card(facts: TunedFacts, receipt: Receipt, deployment: Mapping[str, str]) -> str:
-    """The card as Markdown. `deployment` has a sentence on how to use each file that it names."""
-    return "\n".join([*_metadata(facts, receipt), *_about(facts), *_training(facts), *_quality(facts, receipt),
+def model_card(facts: TunedFacts, receipt: Receipt, deployment: Mapping[str, str], licence: str | None = None) -> str:
+    """The card as Markdown. `deployment` has a sentence on how to use each file that it names, and `licence` is that of
+    the base model."""
+    return "\n".join([*_metadata(facts, receipt, licence), *_about(facts), *_training(facts), *_quality(facts, receipt),
                       *_running(receipt, deployment)]) + "\n"  # fmt: skip
 
 
-def _metadata(facts: TunedFacts, receipt: Receipt) -> Iterator[str]:
+def _metadata(facts: TunedFacts, receipt: Receipt, licence: str | None) -> Iterator[str]:
+    """The front matter, which hubs read."""
     yield "---"
     if is_hub_id(facts.base_model):
         yield f"base_model: {facts.base_model}"
-    yield "library_name: " + ("transformers" if receipt.format == "merged" else "gguf")
+    if licence and _LICENCE.fullmatch(licence):
+        yield f"license: {licence}"
+    yield f"library_name: {_LIBRARIES[receipt.format]}"
     yield "pipeline_tag: text-generation"
+    yield "tags:"
+    yield "- finetune-lab"
+    yield from (f"- {tag}" for tag in facts.tuning.split(", ") if tag)
     yield "---"
     yield ""
 
@@ -91,7 +102,7 @@ def _measured(found: Measured) -> str:
 def _running(receipt: Receipt, deployment: Mapping[str, str]) -> Iterator[str]:
     yield "## Use"
     yield ""
-    if receipt.format == "merged":
+    if receipt.format != "gguf":
         yield from _USE.splitlines()
         yield ""
     for name, sentence in deployment.items():

@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,13 +23,13 @@ from train.export.answer_check import (
     prompt_tokens,
     reference_of,
 )
-from train.export.gguf_file import GgufFormat
-from train.export.merged_model import MergedFormat
+from train.export.forms import Form, forms_of, num_tensors
 from train.export.merged_weights import MergedWeights
 from train.export.model_card import model_card
 from train.failures.classify import raise_if_disk_full
 from train.loop.run_context import EarlyStop, Heartbeat, StopPoll
 from train.model.base_model import check_revision, find_model
+from train.model.folder import facts_of
 from train.model.reward_head import check_files
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ExportPlan, ModelLoaded, Outcome, Phase, RunLink
@@ -66,6 +66,8 @@ class _Export:
         self._stop_poll = StopPoll(link, plan.time_left_s, plan.limit)
         self.progress = WorkProgress(link)
         """Tensors that are written and prompts that are answered, of this attempt."""
+        self._licence: str | None = None
+        """That of the base model."""
 
     def run(self) -> None:
         plan = self._plan
@@ -78,9 +80,13 @@ class _Export:
         check_revision(base, plan.pinned_revision)
         for folder in filter(None, (base.adapter, base.folder)):
             check_files(AS_TRAINED.method, folder)
+        self._licence = facts_of(base.folder).licence
         weights = MergedWeights(base)
-        prompts, num_tensors = len(plan.config.prompts), sum(map(len, weights.files.values()))
-        self.progress.total = prompts + len(missing) * (num_tensors + prompts)
+        forms = forms_of(plan, weights, base)
+        prompts = len(plan.config.prompts)
+        self.progress.total = prompts + sum(
+            prompts + num_tensors(form, weights) for each in missing for form in forms[each]
+        )
         self._link.emit(ModelLoaded(base.revision))
         self.progress.begin()
         if not missing:
@@ -88,32 +94,35 @@ class _Export:
         self._heartbeat.enter(Phase.EVALUATING)
         tokens = prompt_tokens(load_tokenizer(base), plan.config.prompts)
         reference = reference_of(load_to_compare(base, use_cuda=plan.use_cuda), tokens, self._done)
-        forms: dict[ExportFormat, MergedFormat | GgufFormat] = {
-            "merged": MergedFormat(weights, base, plan.config.dtype),
-            "gguf": GgufFormat(weights, base, plan.config.gguf_type),
-        }
         for each, name in missing.items():
             self._write(each, name, forms[each], reference)
 
-    def _write(self, each: ExportFormat, name: str, form: MergedFormat | GgufFormat, reference: Reference) -> None:
+    def _write(self, each: ExportFormat, name: str, forms: Sequence[Form], reference: Reference) -> None:
         """Write one artifact and compare its answers; only then is it committed."""
         plan = self._plan
         folder = plan.artifacts_folder / f".tmp-{plan.attempt}-{name}"
         folder.mkdir()
-        self._heartbeat.enter(Phase.SAVING)
-        hashes = form.write(folder, self._done)
-        self._heartbeat.enter(Phase.EVALUATING)
-        _release_memory()
-        tokens = prompt_tokens(form.load_tokenizer(folder), plan.config.prompts)
-        difference = difference_from(reference, form.load(folder, use_cuda=plan.use_cuda), self._done)
-        _release_memory()
-        receipt = self._receipt(each, form.weight_type, reference, difference, same_tokens=tokens == reference.tokens)
-        _refuse_bad(receipt)
-        card = model_card(plan.facts, receipt, form.write_deployment(folder, plan.facts.job_name))
+        for form in forms:
+            self._heartbeat.enter(Phase.SAVING)
+            hashes = form.write(folder, self._done)
+            receipt = self._compare(each, form, folder, reference)
+        deployment = form.write_deployment(folder, plan.facts.job_name)
+        card = model_card(plan.facts, receipt, deployment, self._licence)
         (folder / CARD_FILE).write_text(card, "utf-8")
         (folder / RECEIPT_FILE).write_text(receipt.model_dump_json(indent=2), "utf-8")
         self._heartbeat.enter(Phase.DELIVERING)
         self._commit(folder, name, hashes)
+
+    def _compare(self, each: ExportFormat, form: Form, folder: Path, reference: Reference) -> Receipt:
+        """Raise `FineTuneLabError` (`export_differs`) where the written files do not answer like the tuned model."""
+        self._heartbeat.enter(Phase.EVALUATING)
+        _release_memory()
+        tokens = prompt_tokens(form.load_tokenizer(folder), self._plan.config.prompts)
+        difference = difference_from(reference, form.load(folder, use_cuda=self._plan.use_cuda), self._done)
+        _release_memory()
+        receipt = self._receipt(each, form.weight_type, reference, difference, same_tokens=tokens == reference.tokens)
+        _refuse_bad(receipt)
+        return receipt
 
     def _commit(self, folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         """Publish a checked artifact. Its weight files must be those that were written, byte for byte."""

@@ -182,6 +182,14 @@ class AsyncModels:
     async def get(self, model_id: str) -> TunedModel:
         return await self._transport.read(TunedModel, Request("GET", f"/api/models/{segment(model_id)}"))
 
+    async def pin(self, model_id: str, *, is_pinned: bool = True) -> TunedModel:
+        """Keep a model until it is unpinned, or let it be deleted again with `is_pinned=False`.
+
+        Raises `NotFoundError`.
+        """
+        request = Request("PATCH", f"/api/models/{segment(model_id)}", document={"is_pinned": is_pinned})
+        return await self._transport.read(TunedModel, request)
+
     async def check(self, ref: str) -> ModelCheck:
         """What a job with this model would start from: `org/name`, a path, `job:ID` or `model:ID`, or names for ids.
 

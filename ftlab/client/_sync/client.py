@@ -181,6 +181,14 @@ class Models:
     def get(self, model_id: str) -> TunedModel:
         return self._transport.read(TunedModel, Request("GET", f"/api/models/{segment(model_id)}"))
 
+    def pin(self, model_id: str, *, is_pinned: bool = True) -> TunedModel:
+        """Keep a model until it is unpinned, or let it be deleted again with `is_pinned=False`.
+
+        Raises `NotFoundError`.
+        """
+        request = Request("PATCH", f"/api/models/{segment(model_id)}", document={"is_pinned": is_pinned})
+        return self._transport.read(TunedModel, request)
+
     def check(self, ref: str) -> ModelCheck:
         """What a job with this model would start from: `org/name`, a path, `job:ID` or `model:ID`, or names for ids.
 

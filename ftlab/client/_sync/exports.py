@@ -6,8 +6,12 @@ from pathlib import Path
 
 from ftlab.client._sync.transfers import download
 from ftlab.client._sync.transport import Transport
-from ftlab.client.wire import Listing, OnProgress, Request, job_path, segment
+from ftlab.client.pushes import BROKEN, push_request, result_in
+from ftlab.client.retry import Retries
+from ftlab.client.wire import Fault, Listing, OnProgress, Request, job_path, segment
+from ftlab.errors import NotFoundError, UnreachableError
 from ftlab.schemas.export_results import Export
+from ftlab.schemas.hub import HubCommit
 
 
 class Exports:
@@ -27,3 +31,53 @@ class Exports:
         """
         request = Request("GET", f"{job_path(export)}/exports/{segment(artifact)}")
         return download(self._transport, request, Path(path), on_progress)
+
+    def delete(self, export: str, artifact: str) -> None:
+        """Delete an artifact of an export that has ended; the export and its other artifacts stay.
+
+        Raises `NotFoundError`, and `ConflictError` for an export that has not ended.
+        """
+        request = Request("DELETE", f"{job_path(export)}/exports/{segment(artifact)}")
+        retries = Retries(self._transport.endpoint, request)
+        try:
+            self._transport.exchange(retries)
+        except NotFoundError:
+            # The first try may have done what a later one is refused for.
+            if not retries.was_repeated:
+                raise
+
+    def push(
+        self,
+        export: str,
+        artifact: str,
+        repo: str,
+        *,
+        token: str,
+        private: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> HubCommit:
+        """Upload an artifact to the repository `OWNER/NAME` of the hub, with your own `token`, and wait for it.
+
+        The repository is created where it does not exist, as a private one with `private`. Raises
+        `PermissionDeniedError` where the token may not write there, `ConflictError` where the repository cannot take
+        the artifact, and `UnreachableError` when the upload is cut. A second call sends only what is missing.
+        """
+        request = push_request(export, artifact, repo, token, private)
+        retries = Retries(self._transport.endpoint, request)
+        has_begun = False
+        while True:
+            try:
+                with self._transport.stream(request) as response:
+                    if not response.is_success:
+                        delay_s = retries.after(response)
+                    else:
+                        has_begun = True
+                        for line in response.iter_lines():
+                            if (result := result_in(line, on_progress)) is not None:
+                                return result
+                        raise UnreachableError(BROKEN)
+            except Fault as fault:
+                if has_begun:
+                    raise UnreachableError(BROKEN) from fault
+                delay_s = retries.after(fault)
+            self._transport.sleep(delay_s)

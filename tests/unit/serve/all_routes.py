@@ -25,6 +25,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/training/jobs/{job_id}/move": {"to": "front"},
     "PATCH /api/training/jobs/{job_id}": {"priority": 5},
     "PATCH /api/training/jobs/{job_id}/checkpoints/{name}": {"is_pinned": True},
+    "PATCH /api/models/{model_id}": {"is_pinned": True},
+    "POST /api/training/jobs/{job_id}/exports/{artifact}/push": {"repo": "org/new", "token": "hf_any"},
     "POST /api/sweeps/preview": {"job": {"model": "org/m", "dataset": "ds-1"}, "parameters": {"lora.r": [4, 8]}},
     "POST /api/datasets/{dataset_id}/move": {"bucket": "lora-datasets"},
     "PATCH /api/users/{name}": {"is_disabled": True},

@@ -19,6 +19,7 @@ from ftlab.settings import Settings
 from serve.context import Services
 from serve.models.huggingface import CachedHuggingFace
 from serve.models.huggingface_lookup import ask_hub
+from tests.support.export_artifacts import add_export, write_artifact
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import running
@@ -30,6 +31,7 @@ from tracking.store.rows import metadata
 
 HERE = {"origin": "http://127.0.0.1:8000"}
 HUB_TOKEN = "hf_canaryofthehub0000000000000000"
+PUSH_TOKEN = "hf_canaryofanuploader000000000000"
 SMTP_PASSWORD = "canary-of-the-mail-server"
 HOOK = {"url": "http://127.0.0.1:9/canary-in-a-path", "secret": "whsec_" + "Q2FuYXJ5" * 6}
 APPRISE = "jsons://user:canary-of-apprise@127.0.0.1:9/"
@@ -55,9 +57,10 @@ def services(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     hub.repositories["org/m"] = Repository(write_model(tmp_path / "hub" / "m"))
     hub.repositories["org/gated"] = Repository(write_model(tmp_path / "hub" / "gated"))
     hub.repositories["org/gated"].gated = "manual"
+    hub.uploads.folder, hub.uploads.owners[PUSH_TOKEN] = tmp_path / "uploaded", {"org"}
     monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
     with running(hub.app) as url:
-        yield replace(services, huggingface=CachedHuggingFace(partial(ask_hub, endpoint=url)))
+        yield replace(services, huggingface=CachedHuggingFace(partial(ask_hub, endpoint=url)), hub_endpoint=url)
 
 
 @pytest.fixture
@@ -93,9 +96,28 @@ def plant(client: TestClient, store: Store) -> tuple[dict[str, str], set[str]]:
     turned = client.post(f"/v1/webhook_endpoints/{endpoint['id']}/rotate_secret", json={}, headers=admin).json()
     for model in ("org/gated", "org/none", "org/m"):
         client.post("/api/models/check", json={"model": model}, headers=admin)
+    push_artifact(client, store, admin)
     signing = {endpoint["signing_secret"], turned["signing_secret"]}
     keys = {text.split("_")[2] for text in (admin["authorization"], created, rotated)}
-    return admin, {*keys, cookie, HUB_TOKEN, SMTP_PASSWORD, *signing, *CHANNEL_SECRETS}
+    return admin, {*keys, cookie, HUB_TOKEN, PUSH_TOKEN, SMTP_PASSWORD, *signing, *CHANNEL_SECRETS}
+
+
+def push_artifact(client: TestClient, store: Store, admin: dict[str, str]) -> None:
+    """Upload an artifact to the hub, and try what is refused there and here."""
+    home = client.app.state.services.settings.home  # type: ignore[attr-defined]
+    add_export(store, "job-export")
+    write_artifact(home, "job-export", files={"model.gguf": bytes(5000)})
+    address = "/api/training/jobs/job-export/exports/gguf-q8_0/push"
+    statuses = [
+        client.post(address, json={"repo": repo, "token": token}, headers=admin).status_code
+        for repo, token in (
+            ("org/new", PUSH_TOKEN),
+            ("other/new", PUSH_TOKEN),
+            ("no name", PUSH_TOKEN),
+            ("org/x", f"{PUSH_TOKEN} "),
+        )
+    ]
+    assert statuses == [200, 403, 422, 422]
 
 
 def deliver(store: Store, settings: Settings) -> None:
@@ -133,7 +155,7 @@ def test_no_secret_is_where_it_need_not_be(
     in_tables = {(table, secret) for table, text in tables(settings).items() for secret in secrets if secret in text}
     assert {table for table, _ in in_tables} == {"channels"}
     assert {secret for _, secret in in_tables} >= CHANNEL_SECRETS
-    assert not {secret for _, secret in in_tables} & {HUB_TOKEN, SMTP_PASSWORD, url_key}
+    assert not {secret for _, secret in in_tables} & {HUB_TOKEN, PUSH_TOKEN, SMTP_PASSWORD, url_key}
 
     assert [secret for secret in secrets if secret in logged.text] == []
     files = [file for file in settings.home.rglob("*") if file.is_file() and not file.name.startswith("ftlab.db")]

@@ -66,6 +66,11 @@ export const startExport = (config: Partial<Schemas["ExportConfig"]>) =>
 export const artifactAddress = (exportId: string, artifact: string) =>
   `/api/training/jobs/${exportId}/exports/${encodeURIComponent(artifact)}`;
 
+export const deleteArtifact = (exportId: string, artifact: string) =>
+  unwrap(
+    http.DELETE("/api/training/jobs/{job_id}/exports/{artifact}", { params: { path: { job_id: exportId, artifact } } }),
+  );
+
 export const analyticsQuery = (id: string) =>
   queryOptions({
     queryKey: jobKeys.part(id, "analytics"),

@@ -9,6 +9,10 @@ export type ModelRule = Schemas["ModelRule"];
 /** Delete tuned models by a rule, or only report them. */
 export const pruneModels = (rule: ModelRule) => unwrap(http.POST("/api/models/prune", { body: rule }));
 
+/** Keep a model until it is unpinned, or let it be deleted again. */
+export const pinModel = (id: string, isPinned: boolean) =>
+  unwrap(http.PATCH("/api/models/{model_id}", { params: { path: { model_id: id } }, body: { is_pinned: isPinned } }));
+
 const PAGE_SIZE = 100;
 
 export const modelListQuery = infiniteQueryOptions({

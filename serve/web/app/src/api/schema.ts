@@ -191,6 +191,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/exports/{artifact}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Artifact
+         * @description An artifact of an export as a ZIP. `Range` and `If-Range` resume a download that was cut.
+         */
+        get: operations["download_artifact_api_training_jobs__job_id__exports__artifact__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an artifact of an export
+         * @description The export and its other artifacts stay. The reply is sent after the files are removed.
+         */
+        delete: operations["delete_artifact_api_training_jobs__job_id__exports__artifact__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/exports/{artifact}/push": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload an artifact to a hub of models
+         * @description Upload the files as one commit, with your own token, while you wait.
+         *
+         *     A refusal of the hub before the upload is an error reply. Then the reply is a stream of server-sent events: a
+         *     `progress` every second, and `done` or `failed` at the end. A stream without either was cut: send the request again,
+         *     and files that arrived are not sent a second time.
+         */
+        post: operations["push_artifact_api_training_jobs__job_id__exports__artifact__push_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -393,8 +441,8 @@ export interface paths {
         };
         /**
          * Report what takes up the disk
-         * @description Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints; for an
-         *     admin, the use of the other owners too. Sizes of folders may be five minutes old.
+         * @description Your datasets, checkpoints, models and exports, what all owners share, and your jobs with the largest
+         *     checkpoints; for an admin, the use of the other owners too. Sizes of folders may be five minutes old.
          */
         get: operations["get_disk_api_disk_get"];
         put?: never;
@@ -1050,26 +1098,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/training/jobs/{job_id}/exports/{artifact}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Download Artifact
-         * @description An artifact of an export as a ZIP. `Range` and `If-Range` resume a download that was cut.
-         */
-        get: operations["download_artifact_api_training_jobs__job_id__exports__artifact__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/training/jobs/{job_id}/download/logs": {
         parameters: {
             query?: never;
@@ -1451,7 +1479,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Pin a tuned model, or take the pin off
+         * @description A pinned model stays: neither a rule nor a delete removes it, and its job cannot be deleted.
+         */
+        patch: operations["change_model_api_models__model_id__patch"];
         trace?: never;
     };
     "/api/notifications": {
@@ -2838,7 +2870,7 @@ export interface components {
              * Format
              * @enum {string}
              */
-            format: "merged" | "gguf";
+            format: "adapter" | "merged" | "gguf";
             /** Weight Type */
             weight_type: string;
             /** Size Bytes */
@@ -4355,7 +4387,7 @@ export interface components {
          * @description What files are for.
          * @enum {string}
          */
-        DiskKind: "datasets" | "checkpoints" | "models" | "prepared" | "hub" | "mlflow";
+        DiskKind: "datasets" | "checkpoints" | "models" | "exports" | "prepared" | "hub" | "mlflow";
         /**
          * DiskReport
          * @description The disk that holds the data of the service, and what is on it.
@@ -4847,12 +4879,12 @@ export interface components {
             model: string;
             /**
              * Formats
-             * @description What to write: `merged` is the whole model as safetensors files, `gguf` one file for llama.cpp and Ollama.
+             * @description What to write: `adapter` is the adapter alone, `merged` the whole model as safetensors files, `gguf` one file for llama.cpp and Ollama.
              * @default [
              *       "merged"
              *     ]
              */
-            formats: ("merged" | "gguf")[];
+            formats: ("adapter" | "merged" | "gguf")[];
             /**
              * Dtype
              * @description Type of the weights of `merged`; `auto` keeps those of the base model.
@@ -4862,11 +4894,11 @@ export interface components {
             dtype: "auto" | "float32" | "float16" | "bfloat16";
             /**
              * Gguf Type
-             * @description Type of the weights of `gguf`; `q8_0` has 8 bits.
+             * @description Type of the weights of `gguf`; `q8_0` has 8 bits. Types with a `k` need the setting `llama_quantize` of the service.
              * @default q8_0
              * @enum {string}
              */
-            gguf_type: "f32" | "f16" | "bf16" | "q8_0";
+            gguf_type: "f32" | "f16" | "bf16" | "q8_0" | "q6_k" | "q5_k_m" | "q5_k_s" | "q4_k_m" | "q4_k_s" | "q3_k_m";
             /**
              * Prompts
              * @description Prompts that are given to the tuned model and to the exported one, whose answers must be the same.
@@ -5356,6 +5388,29 @@ export interface components {
             network_sent_bytes_per_s?: number | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * HubPush
+         * @description Where an artifact is uploaded, and with which token.
+         */
+        HubPush: {
+            /**
+             * Repo
+             * @description Repository as `OWNER/NAME`; it is created where it does not exist.
+             */
+            repo: string;
+            /**
+             * Private
+             * @description Create a private repository. An existing one that is public is refused then.
+             * @default false
+             */
+            private: boolean;
+            /**
+             * Token
+             * Format: password
+             * @description The caller's token for the hub, with the right to write. It is used for this upload and never stored.
+             */
+            token: string;
         };
         /**
          * Hyperparameters
@@ -6547,6 +6602,14 @@ export interface components {
             };
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * ModelChange
+         * @description Whether a tuned model is pinned.
+         */
+        ModelChange: {
+            /** Is Pinned */
+            is_pinned: boolean;
         };
         /**
          * ModelCheck
@@ -7873,7 +7936,7 @@ export interface components {
              * Format
              * @enum {string}
              */
-            format: "merged" | "gguf";
+            format: "adapter" | "merged" | "gguf";
             /** Weight Type */
             weight_type: string;
             /** Reference */
@@ -9381,6 +9444,11 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Is Pinned
+             * @default false
+             */
+            is_pinned: boolean;
         } & {
             [key: string]: unknown;
         };
@@ -9652,6 +9720,26 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * HubCommit
+         * @description An artifact on the hub, as one commit.
+         */
+        HubCommit: {
+            /** Repo */
+            repo: string;
+            /** Url */
+            url: string;
+            /** Commit */
+            commit: string;
+            /** Is New */
+            is_new: boolean;
+            /** Num Files */
+            num_files: number;
+            /** Size Bytes */
+            size_bytes: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * OpenMessage
          * @description The stream has begun: what is recorded after `position` will come.
          */
@@ -9676,6 +9764,61 @@ export interface components {
              * @enum {string}
              */
             type: "ping";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PushDone
+         * @description The last message of an upload that succeeded.
+         */
+        PushDone: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "done";
+            result: components["schemas"]["HubCommit"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PushFailed
+         * @description The last message of an upload that failed after it had begun.
+         */
+        PushFailed: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "failed";
+            /** Status */
+            status: number;
+            /** Error */
+            error: {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PushProgress
+         * @description Sent every second while an upload runs.
+         */
+        PushProgress: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "progress";
+            /**
+             * Phase
+             * @enum {string}
+             */
+            phase: "checking" | "uploading" | "committing";
+            /** Done Bytes */
+            done_bytes: number;
+            /** Total Bytes */
+            total_bytes: number;
         } & {
             [key: string]: unknown;
         };
@@ -9809,6 +9952,7 @@ export type SchemaGrpoMethod = components['schemas']['GrpoMethod'];
 export type SchemaHealth = components['schemas']['Health'];
 export type SchemaHeldDevices = components['schemas']['HeldDevices'];
 export type SchemaHostSample = components['schemas']['HostSample'];
+export type SchemaHubPush = components['schemas']['HubPush'];
 export type SchemaHyperparameters = components['schemas']['Hyperparameters'];
 export type SchemaJob = components['schemas']['Job'];
 export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
@@ -9846,6 +9990,7 @@ export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
 export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
+export type SchemaModelChange = components['schemas']['ModelChange'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelPrune = components['schemas']['ModelPrune'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
@@ -9986,8 +10131,12 @@ export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
+export type SchemaHubCommit = components['schemas']['HubCommit'];
 export type SchemaOpenMessage = components['schemas']['OpenMessage'];
 export type SchemaPingMessage = components['schemas']['PingMessage'];
+export type SchemaPushDone = components['schemas']['PushDone'];
+export type SchemaPushFailed = components['schemas']['PushFailed'];
+export type SchemaPushProgress = components['schemas']['PushProgress'];
 export type SchemaQueueMessage = components['schemas']['QueueMessage'];
 export type $defs = Record<string, never>;
 export interface operations {
@@ -10357,6 +10506,127 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExportList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    download_artifact_api_training_jobs__job_id__exports__artifact__get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No such job or checkpoint, or no tuned model yet. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_artifact_api_training_jobs__job_id__exports__artifact__delete: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                job_id: string;
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    push_artifact_api_training_jobs__job_id__exports__artifact__push_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HubPush"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["PushProgress"] | components["schemas"]["PushDone"] | components["schemas"]["PushFailed"];
                 };
             };
             /** @description Error */
@@ -12326,53 +12596,6 @@ export interface operations {
             };
         };
     };
-    download_artifact_api_training_jobs__job_id__exports__artifact__get: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                job_id: string;
-                artifact: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description No such job or checkpoint, or no tuned model yet. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
             query?: {
@@ -13419,6 +13642,45 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TunedModel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_model_api_models__model_id__patch: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelChange"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {

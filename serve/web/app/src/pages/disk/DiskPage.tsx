@@ -18,6 +18,7 @@ const KINDS: Record<Kind, { label: string; noun: string }> = {
   datasets: { label: "Datasets", noun: "dataset" },
   checkpoints: { label: "Checkpoints", noun: "checkpoint" },
   models: { label: "Tuned models that share no file with a checkpoint", noun: "model" },
+  exports: { label: "Artifacts of exports", noun: "artifact" },
   prepared: { label: "Prepared data, made again when needed", noun: "file" },
   hub: { label: "Base models from the hub", noun: "file" },
   mlflow: { label: "Artifacts of MLflow", noun: "file" },

@@ -2,15 +2,18 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import type { Job, Schemas } from "../../api/client";
 import { jobKeys } from "../../api/jobs";
-import { artifactAddress, exportsQuery, startExport } from "../../api/jobParts";
+import { artifactAddress, deleteArtifact, exportsQuery, startExport } from "../../api/jobParts";
 import { bytes, number } from "../../format/format";
 import { isTraining } from "../../jobs/facts";
 import { Link } from "../../router/Link";
+import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Icon } from "../../ui/Icon";
+import { Menu } from "../../ui/Menu";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { StatusPill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
+import { PushDialog } from "./PushDialog";
 
 type Export = Schemas["Export"];
 type Artifact = Schemas["Artifact"];
@@ -18,6 +21,7 @@ type Artifact = Schemas["Artifact"];
 /** The choices of the form, each with the part of a config that it stands for. */
 const CHOICES: { label: string; config: Partial<Schemas["ExportConfig"]> }[] = [
   { label: "Merged model for vLLM and transformers", config: { formats: ["merged"] } },
+  { label: "Adapter for PEFT and vLLM", config: { formats: ["adapter"] } },
   { label: "GGUF, 8 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "q8_0" } },
   { label: "GGUF, 16 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "f16" } },
 ];
@@ -78,6 +82,9 @@ function Exports({ exports }: { exports: Export[] }) {
 
 function ArtifactRow({ of, artifact }: { of: Export; artifact: Artifact }) {
   const { receipt } = artifact;
+  const client = useQueryClient();
+  const [asked, setAsked] = useState<"push" | "delete" | null>(null);
+  const close = () => { setAsked(null); };
   return (
     <tr>
       <th scope="row"><Link to={`/jobs/${of.job_id}`}>{of.name}</Link></th>
@@ -90,6 +97,29 @@ function ArtifactRow({ of, artifact }: { of: Export; artifact: Artifact }) {
         <a className="button" href={artifactAddress(of.job_id, artifact.name)} download>
           <Icon name="download" /> Download
         </a>
+        <Menu
+          label={`Actions for ${artifact.name}`}
+          items={[
+            { label: "Upload to the hub…", run: () => { setAsked("push"); } },
+            { label: "Delete the artifact…", danger: true, run: () => { setAsked("delete"); } },
+          ]}
+        />
+        {asked === "push" && <PushDialog exportId={of.job_id} artifact={artifact.name} onClose={close} />}
+        {asked === "delete" && (
+          <ConfirmDialog
+            title={`Delete ${artifact.name}?`}
+            confirm="Delete the artifact"
+            keep="Keep it"
+            onClose={close}
+            action={async () => {
+              await deleteArtifact(of.job_id, artifact.name);
+              // The list belongs to the page of this export, or of the job whose models are exported.
+              await client.invalidateQueries({ predicate: ({ queryKey }) => queryKey.includes("exports") });
+            }}
+          >
+            <p>Its {bytes(artifact.size_bytes)} are removed from the disk. The export can be made again.</p>
+          </ConfirmDialog>
+        )}
       </td>
     </tr>
   );

@@ -17,7 +17,7 @@ export function CleanUpModels({ onClose }: { onClose: () => void }) {
         { label: "How many of the newest stay, of each base model", value: newest, isWhole: true, set: setNewest },
       ]}
       best={{ label: "Keep the one with the lowest eval loss of each base model", keeps: keepsBest, set: setKeepsBest }}
-      note="Jobs and their checkpoints stay, and so do models that are still needed or whose job has a pinned checkpoint."
+      note="Jobs and their checkpoints stay, and so do models that are pinned, that are still needed, or whose job has a pinned checkpoint."
       prune={(isDry) => pruneModels({ ...rule, dry_run: isDry })}
       stale={modelListQuery.queryKey}
       onClose={onClose}

@@ -1,12 +1,13 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { modelListQuery, type TunedModel } from "../../api/models";
+import { modelListQuery, pinModel, type TunedModel } from "../../api/models";
 import { useTitle } from "../../app/useTitle";
 import { ago, count } from "../../format/format";
 import { modelAddress } from "../../jobs/JobActions";
 import { Link } from "../../router/Link";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
+import { Menu } from "../../ui/Menu";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { OlderRecords } from "../../ui/OlderRecords";
 import { TableHead } from "../../ui/TableHead";
@@ -44,14 +45,22 @@ export default function ModelsPage() {
 }
 
 function Table({ models }: { models: TunedModel[] }) {
+  const client = useQueryClient();
+  const pinning = useMutation({
+    mutationFn: ({ id, is_pinned: isPinned }: TunedModel) => pinModel(id, !isPinned),
+    onSettled: () => client.invalidateQueries({ queryKey: modelListQuery.queryKey }),
+  });
   return (
+    <>
+    {pinning.error && <ErrorNote error={pinning.error} />}
     <table className="table stack records">
       <TableHead columns={["Name", "Base model", "Trained", "Step", "Delivered", { hidden: "Actions" }]} />
       <tbody>
         {models.map((model) => (
           <tr key={model.id}>
             <th scope="row" className="record-name">
-              <Link to={`/jobs/${model.job_id}`}>{model.name}</Link>
+              <Link to={`/jobs/${model.job_id}`}>{model.name}</Link>{" "}
+              {model.is_pinned && <span className="pill pill-active">⚲ pinned</span>}
               <span className="muted small">{model.id}</span>
             </th>
             <td data-label="Base model">{model.base_model}</td>
@@ -77,11 +86,16 @@ function Table({ models }: { models: TunedModel[] }) {
                   <Icon name="download" />
                   Download
                 </a>
+                <Menu
+                  label={`Actions for ${model.name}`}
+                  items={[{ label: model.is_pinned ? "Unpin it" : "Pin it", run: () => { pinning.mutate(model); } }]}
+                />
               </div>
             </td>
           </tr>
         ))}
       </tbody>
     </table>
+    </>
   );
 }

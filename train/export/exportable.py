@@ -1,4 +1,4 @@
-"""The models that are written to GGUF. Light: a submission asks before anything is loaded."""
+"""What can be exported in which format. Light: a submission asks before anything is loaded."""
 
 from ftlab.errors import InvalidRequestError
 
@@ -17,6 +17,25 @@ def gguf_unsupported(why: str) -> InvalidRequestError:
     """The error for a model that is not written to GGUF."""
     return InvalidRequestError(
         f"The model cannot be written to GGUF: {why}. Export the format 'merged' instead.",
+        "unsupported_model",
+        "formats",
+    )
+
+
+def no_quantizer() -> InvalidRequestError:
+    """The error for K-quants where no program makes them."""
+    return InvalidRequestError(
+        "This service has no program for K-quants: its setting llama_quantize names that of llama.cpp. Export q8_0 or "
+        "16 bits instead.",
+        "unsupported_model",
+        "gguf_type",
+    )
+
+
+def no_adapter() -> InvalidRequestError:
+    """The error for the adapter of a model that was trained as a whole."""
+    return InvalidRequestError(
+        "The model was trained as a whole and has no adapter. Export the format 'merged' instead.",
         "unsupported_model",
         "formats",
     )

@@ -1,0 +1,39 @@
+"""The forms in which each format is written: one after another, each compared before the next is made of it."""
+
+from typing import get_args
+
+from ftlab.schemas.export import ExportFormat, GgufKType
+from train.export.adapter_files import AdapterFormat
+from train.export.exportable import no_quantizer
+from train.export.gguf_file import GgufFormat
+from train.export.gguf_quantize import QuantizedFormat
+from train.export.merged_model import MergedFormat
+from train.export.merged_weights import MergedWeights
+from train.model.base_model import BaseModel
+from train.plan import ExportPlan
+
+Form = AdapterFormat | MergedFormat | GgufFormat | QuantizedFormat
+
+
+def forms_of(plan: ExportPlan, weights: MergedWeights, base: BaseModel) -> dict[ExportFormat, list[Form]]:
+    """The forms of every format. Raise `InvalidRequestError` for K-quants without a program that makes them."""
+    return {
+        "adapter": [AdapterFormat(base)],
+        "merged": [MergedFormat(weights, base, plan.config.dtype)],
+        "gguf": _gguf_forms(plan, weights, base),
+    }
+
+
+def num_tensors(form: Form, weights: MergedWeights) -> int:
+    """How often `write` of a form reports a tensor."""
+    return 1 if isinstance(form, AdapterFormat) else sum(map(len, weights.files.values()))
+
+
+def _gguf_forms(plan: ExportPlan, weights: MergedWeights, base: BaseModel) -> list[Form]:
+    wanted = plan.config.gguf_type
+    if wanted not in get_args(GgufKType):
+        return [GgufFormat(weights, base, wanted)]
+    if plan.quantizer is None:
+        raise no_quantizer()
+    finer = GgufFormat(weights, base, "f16")
+    return [finer, QuantizedFormat(finer, wanted, plan.quantizer, plan.threads)]
