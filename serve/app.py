@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from ftlab.version import installed_version
 from serve import health
@@ -126,6 +128,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        routes=_api_routes(),
         middleware=[
             Middleware(CountRequests),
             Middleware(AuditRequests),
@@ -139,15 +142,26 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         ],
     )
     app.state.services = services
-    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
-    for router in STRICT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
-    for router in LENIENT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(guard)])
     pages.install(app)
     errors.install(app)
     openapi.describe(app, descriptions.describe_streams, describe_access)
     return app
+
+
+@cache
+def _api_routes() -> list[BaseRoute]:
+    """The routes of the API, which all applications of a process share.
+
+    FastAPI analyses a route when the first request comes to it, and keeps the result with the route: together these
+    take a third of a second.
+    """
+    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
+    api = APIRouter()
+    for router in STRICT_ROUTERS:
+        api.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
+    for router in LENIENT_ROUTERS:
+        api.include_router(router, dependencies=[Depends(guard)])
+    return api.routes
 
 
 @asynccontextmanager
