@@ -87,7 +87,7 @@ def upload(target: HubTarget, folder: Path, title: str, report: Report) -> HubCo
     Raises what `open_repository` raises, and `ConflictError` (`artifact_changed`) for a file that is not what was
     exported.
     """
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
     manifest = _manifest(folder)

@@ -97,8 +97,8 @@ def _end(task: "asyncio.Future[HubCommit]") -> PushMessage:
         return PushFailed(status=error.status, **error.to_wire())
     except Exception:
         logger.exception("An upload to the hub failed")
-        error = internal_error()
-        return PushFailed(status=error.status, **error.to_wire())
+        unexpected = internal_error()
+        return PushFailed(status=unexpected.status, **unexpected.to_wire())
 
 
 def _look_at(task: "asyncio.Future[HubCommit]") -> None:

@@ -13,6 +13,7 @@ from ftlab import Client, EvaluationConfig, ExportConfig
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.huggingface_server import HubServer
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
@@ -318,7 +319,9 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
 
 
 @pytest.mark.slow
-def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, finished: Job, tmp_path: Path) -> None:
+def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
+    client: Client, finished: Job, model_hub: HubServer, tmp_path: Path
+) -> None:
     config = ExportConfig(model=f"job:{finished.id}", formats=["merged"])
     job = client.jobs.wait(client.jobs.create(config).id, timeout_s=120)
 
@@ -334,6 +337,14 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, 
             assert {"README.md", "receipt.json"} <= set(archive.namelist())
             card = archive.read("README.md").decode()
     assert f"| {client.datasets.get(finished.datasets[0]).name} | 40 |" in card
+
+    model_hub.uploads.folder, model_hub.uploads.owners["hf_of_the_caller"] = tmp_path / "hub", {"me"}
+    pushed = client.exports.push(job.id, "merged", "me/support", token="hf_of_the_caller", private=True)
+    repository = model_hub.repositories["me/support"]
+    assert (pushed.commit, pushed.is_new, repository.is_private) == (repository.sha, True, True)
+    assert (repository.folder / "README.md").read_text("utf-8") == card
+    client.exports.delete(job.id, "merged")
+    assert client.exports.list(job.id)[0].artifacts == []
 
 
 def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: Dataset) -> None:

@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 MAX_PROMPT_TOKENS = 512
 """Tokens of a prompt that are compared, from its beginning."""
 LARGEST = {"F32": 2e-3, "F16": 0.25, "BF16": 2.0, "Q8_0": 6.0}
+LARGEST |= {"Q6_K": 6.0, "Q5_K_M": 7.0, "Q5_K_S": 7.0, "Q4_K_M": 8.0, "Q4_K_S": 8.0, "Q3_K_M": 8.0}
 """The largest difference of a single logit that rounding to a type explains, in standard deviations of the logits."""
 TYPICAL = {"F32": 2e-4, "F16": 0.02, "BF16": 0.15, "Q8_0": 0.4}
-"""The same for the root mean square of all differences, which a defect of many weights raises."""
+TYPICAL |= {"Q6_K": 0.4, "Q5_K_M": 0.5, "Q5_K_S": 0.5, "Q4_K_M": 0.7, "Q4_K_S": 0.7, "Q3_K_M": 1.0}
+"""The same for the root mean square of all differences, which a defect of many weights raises.
+
+Models that have nothing in common differ by 1.4, so that a bound for K-quants cannot be a multiple of what their fewer
+bits lose compared with 8: it finds a wrong model. That the conversion is right is known by then, from the comparison of
+the file that the K-quants are made of.
+"""
 
 FLOAT32 = JobConfig(model="any", dataset="any", training=TrainingConfig(dtype="float32"))
 """How models are loaded that are compared."""

@@ -1,8 +1,6 @@
 """The forms in which each format is written: one after another, each compared before the next is made of it."""
 
-from typing import get_args
-
-from ftlab.schemas.export import ExportFormat, GgufKType
+from ftlab.schemas.export import ExportFormat
 from train.export.adapter_files import AdapterFormat
 from train.export.exportable import no_quantizer
 from train.export.gguf_file import GgufFormat
@@ -30,10 +28,11 @@ def num_tensors(form: Form, weights: MergedWeights) -> int:
 
 
 def _gguf_forms(plan: ExportPlan, weights: MergedWeights, base: BaseModel) -> list[Form]:
-    wanted = plan.config.gguf_type
-    if wanted not in get_args(GgufKType):
-        return [GgufFormat(weights, base, wanted)]
-    if plan.quantizer is None:
-        raise no_quantizer()
-    finer = GgufFormat(weights, base, "f16")
-    return [finer, QuantizedFormat(finer, wanted, plan.quantizer, plan.threads)]
+    match plan.config.gguf_type:
+        case "f32" | "f16" | "bf16" | "q8_0" as plain:
+            return [GgufFormat(weights, base, plain)]
+        case k_quants:
+            if plan.quantizer is None:
+                raise no_quantizer()
+            finer = GgufFormat(weights, base, "f16")
+            return [finer, QuantizedFormat(finer, k_quants, plan.quantizer, plan.threads)]

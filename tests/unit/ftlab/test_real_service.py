@@ -14,6 +14,7 @@ from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.methods import RowKind
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.committed_folders import commit_folder
+from tests.support.export_artifacts import add_export, write_artifact
 from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
@@ -384,6 +385,50 @@ def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, 
     assert "was used before with another config, for job" in other.err
     swapped = cli("datasets", "upload", tmp_path / "rows.jsonl", "--column", "question=prompt")
     assert "It has a field that no shape has; the field comes first, as prompt=COLUMN" in swapped.err
+
+
+def test_models_are_pinned_and_artifacts_deleted_and_pushed(client, world, monkeypatch, capsys):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    monkeypatch.setenv("HF_TOKEN", "hf_canaryofthecli")
+    files = {"model.gguf": b"x" * 100}
+    for name in ("job-export", "job-tuned"):
+        add_export(world.store, name)
+    write_artifact(world.settings.home, "job-export", files=files)
+    write_artifact(world.settings.home, "job-export", "gguf-f16", files=files)
+    for arguments, code, sentence in (
+        (
+            ("job-export-name", "me/sums"),
+            2,
+            "Name the artifact with --artifact; the export has 2: gguf-f16, gguf-q8_0.",
+        ),
+        (("job-export", "sums", "--artifact", "gguf-f16"), 2, "must be OWNER/NAME"),
+        (("job-export", "me/sums", "--artifact", "q4"), 3, "no artifact of this name; it has gguf-f16, gguf-q8_0."),
+    ):
+        refused = cli("push", *arguments)
+        assert (refused.code, sentence in refused.err) == (code, True), refused.err
+        assert "canary" not in refused.err + refused.out
+
+    with pytest.raises(errors.ConflictError, match="is queued"):
+        client.exports.delete("job-export", "gguf-f16")
+    bring(world.store, "job-export", JobStatus.FAILED)
+    removed = cli("rm", "job-export", "--artifact", "gguf-f16", "--yes")
+    assert removed.err == "Deleted gguf-f16 of export 'job-export-name'.\n"
+    assert [artifact.name for artifact in client.exports.list("job-export")[0].artifacts] == ["gguf-q8_0"]
+    assert [path.name for path in (world.settings.home / "jobs" / "job-export" / "artifacts").iterdir()] == [
+        "gguf-q8_0"
+    ]
+    with pytest.raises(errors.NotFoundError):
+        client.exports.delete("job-export", "gguf-f16")
+    [use] = [use for use in client.disk().data if use.kind == "exports"]
+    assert (use.owner, use.num, use.size_bytes > 100) == ("local", 1, True)
+
+    with world.store.begin() as tx:
+        tx.models.add(replace(model("job-tuned", "mdl-1"), name="support"))
+    assert cli("models", "pin", "support").err == "Model 'support' is pinned.\n"
+    assert client.models.get("mdl-1").is_pinned
+    assert cli("models", "ls").lines[1].endswith("pinned")
+    assert cli("models", "unpin", "support", "--json").json["is_pinned"] is False
+    assert client.models.pin("mdl-1").is_pinned
 
 
 def test_checkpoints_are_pinned_and_deleted(client, config, world, monkeypatch, capsys):

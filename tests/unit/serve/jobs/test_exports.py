@@ -121,6 +121,9 @@ def test_what_cannot_be_exported_is_refused(trainer: Trainer):
         ({"prompts": []}, "prompts"),
     ):
         assert refusal(post(trainer, f"job:{tuned}", **config), 422)["param"] == param
+    error = refusal(post(trainer, f"job:{tuned}", formats=["gguf"], gguf_type="q4_k_m"), 422)
+    assert (error["code"], error["param"]) == ("unsupported_model", "gguf_type")
+    assert "llama_quantize" in error["message"]
     for config in ({"formats": ["merged", "merged"]}, {"prompts": [" "]}, {"resources": {"num_workers": 2}}):
         assert refusal(post(trainer, f"job:{tuned}", **config), 422)["code"] == "invalid_config"
     base = trainer.services.settings.home / "models" / "org--tiny-model" / "config.json"

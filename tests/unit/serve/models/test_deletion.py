@@ -97,6 +97,23 @@ def test_what_is_needed_stays(models: Models, store: Store) -> None:
     assert models.left == ["mdl-3", "mdl-2", "mdl-1"]
 
 
+def test_a_pinned_model_stays(models: Models, client: TestClient) -> None:
+    job, other = models.add(1), models.add(2)
+    assert client.patch("/api/models/mdl-1", json={"is_pinned": True}).json()["is_pinned"] is True
+    refused = client.delete(f"/api/training/jobs/{job}").json()["error"]
+    assert (refused["code"], refused["message"]) == (
+        "model_pinned",
+        f"Model 'support-1' of job {job!r} is pinned. Unpin it first.",
+    )
+    assert models.prune(**ALL, dry_run=True) == (["mdl-2"], {"mdl-1": refused["message"]})
+    assert models.prune(**ALL) == (["mdl-2"], {"mdl-1": refused["message"]})
+    assert models.left == ["mdl-1"]
+    assert client.patch("/api/models/support-1", json={"is_pinned": False}).json()["is_pinned"] is False
+    assert models.prune(**ALL) == (["mdl-1"], {})
+    assert client.patch("/api/models/mdl-1", json={"is_pinned": True}).status_code == 404
+    assert client.delete(f"/api/training/jobs/{other}").status_code == 204
+
+
 def test_an_ended_job_that_started_from_it_keeps_it(models: Models, store: Store) -> None:
     base = models.add(1)
     add_job(store, job_id="job-adapter", config={"model": "model:mdl-1"}, base_job_id=base)

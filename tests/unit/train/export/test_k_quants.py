@@ -8,6 +8,7 @@ import gguf
 import pytest
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.schemas import EventKind
 from tests.support import llama_quantize
 from tests.support.tiny_adapters import make_tiny_adapter
 from tests.support.tiny_models import make_tiny_model
@@ -50,21 +51,21 @@ def test_k_quants_are_compared_with_bounds_of_their_own(k_plan: ExportPlan):
     assert TYPICAL["F16"] * receipt.spread < receipt.typical_difference < receipt.typical_bound
     folder = k_plan.artifacts_folder / "gguf-q4_k_m"
     assert {path.name for path in folder.iterdir()} == {
-        *(FILE, "Modelfile", "README.md", "receipt.json", "manifest.json")
+        *(FILE, "Modelfile", "README.md", "receipt.json", "manifest.json"),
     }
     reader = gguf.GGUFReader(folder / FILE)
     types = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
     assert (types["blk.1.attn_q.weight"], types["token_embd.weight"]) == ("Q4_K", "Q6_K")
     assert (folder / FILE).stat().st_size < 900_000
-    steps = [each["step"] for each in link.told("progress")]
-    assert steps[-1] == link.told("progress")[-1]["total_steps"]
+    steps = [each["step"] for each in link.told(EventKind.PROGRESS)]
+    assert steps[-1] == link.told(EventKind.PROGRESS)[-1]["total_steps"]
 
 
 def test_k_quants_beyond_their_bound_are_refused(k_plan: ExportPlan, tmp_path: Path):
     body = """
 from tests.support import llama_quantize
-llama_quantize.BASE["Q4_K_M"] = llama_quantize.T.Q2_K
-llama_quantize.MORE_PRECISE.clear()
+quantized = llama_quantize.quantized
+llama_quantize.quantized = lambda ggml, values, kind: quantized(ggml, values[::-1].copy(), kind)
 sys.exit(llama_quantize.main(*sys.argv[1:]))"""
     with pytest.raises(FineTuneLabError, match=r"the bound for q4_k_m is") as caught:
         run(replace(k_plan, quantizer=program(tmp_path, body)), Link())

@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ftlab.errors import FineTuneLabError
+from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.manifest import read_manifest
 from ftlab.schemas import EventKind, ExportConfig
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
@@ -58,6 +58,25 @@ def test_the_merged_model_answers_like_the_adapter(plan: ExportPlan, base: Path)
     assert 0 <= receipt.max_difference <= receipt.bound == 2e-3 * receipt.spread
     assert receipt.num_tokens > 20
     assert link.told(EventKind.PROGRESS)[-1]["step"] == link.told(EventKind.PROGRESS)[-1]["total_steps"]
+
+
+def test_the_adapter_is_exported_alone(plan: ExportPlan, base: Path):
+    plan = changed(plan, formats=["adapter"])
+    run(plan, Link())
+    folder = plan.artifacts_folder / "adapter"
+    receipt = receipt_of(plan, "adapter")
+    assert (receipt.is_good, receipt.max_difference, receipt.weight_type) == (True, 0.0, "f32")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", None)
+    assert (
+        load_file(folder / "adapter_model.safetensors").keys()
+        == load_file(Path(plan.model) / "adapter_model.safetensors").keys()
+    )
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nbase_model: org/tiny\nlibrary_name: peft\n")
+    assert "tags:\n- finetune-lab\n- sft\n- lora\n" in card
+    with pytest.raises(InvalidRequestError, match="trained as a whole"):
+        run(replace(plan, job_folder=plan.job_folder / "whole", model=str(base), local_base=None), Link())
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
