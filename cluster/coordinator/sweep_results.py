@@ -139,11 +139,13 @@ def _judge(
     assert isinstance(method, SuccessiveHalving)
     fields: TrialFields = {"value": value, "rung_values": [*trial.rung_values, value]}
     if passes(view.trials, trial, value, method.reduction_factor, is_minimised=objective.is_minimised):
-        return tx.sweeps.change_trial(trial, **fields, rung=trial.rung + 1), []
+        fields["rung"] = trial.rung + 1
+        return tx.sweeps.change_trial(trial, **fields), []
     where = f"the rung of step {view.sweep.rungs[trial.rung]} with {objective.metric} {value:.6g}"
+    fields["state"] = TrialState.PRUNED
     fields["message"] = f"Paused at {where}; the best of every {method.reduction_factor} trials continues."
     events = pause_job(tx, job, tick.now) if job.status in PAUSABLE else []
-    return tx.sweeps.change_trial(trial, **fields, state=TrialState.PRUNED), events
+    return tx.sweeps.change_trial(trial, **fields), events
 
 
 def _fail_at_rung(

@@ -74,7 +74,8 @@ def ls(
     if sys.stdout.isatty() and all(job.kind is JobKind.TRAINING for job in shown):
         rows = [(*row[:8], "", row[9]) for row in rows]
     columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "KIND", "WAITING FOR")
-    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
+    optional = ("KIND", "PRIORITY", "CREATED")
+    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"), optional=optional)
     if has_more:
         session.output.talk(f"There are more jobs; show them with '--limit {2 * limit}'.")
 
@@ -141,7 +142,7 @@ def queue(
         for job in found.queued
     ]
     columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "KIND", "WAITING FOR")
-    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
+    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"), optional=("KIND", "CREATED"))
     if found.has_more:
         session.output.talk(f"{found.num_queued - len(found.queued)} more in the queue.")
     if found.waiting_for:

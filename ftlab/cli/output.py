@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ftlab.cli.text import ago, aligned, local_time
+from ftlab.cli.text import ago, aligned, local_time, without_optional
 from ftlab.client.wire import OnProgress
 from ftlab.formatting import one_line
 
@@ -78,11 +78,19 @@ class Output:
         else:
             self.table(columns, [row_of(record) for record in records], shrink=shrink)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, shrink: Collection[str] = ()) -> None:
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        shrink: Collection[str] = (),
+        optional: Sequence[str] = (),
+    ) -> None:
         """Print a table: aligned on a terminal; tab-separated in a pipe, with every column and nothing shortened.
 
         A terminal shows no empty columns, and times as `3 min ago`. Only the columns named in `shrink` are shortened to
-        fit its width, so that an id can always be copied.
+        fit its width, so that an id can always be copied. Where that does not suffice, the columns named in `optional`
+        are left out, the first ones first.
         """
         if not sys.stdout.isatty():
             for row in [columns, *rows]:
@@ -91,9 +99,11 @@ class Output:
         now = datetime.now(UTC)
         cells = [[one_line(ago(cell, now) if isinstance(cell, datetime) else cell) for cell in row] for row in rows]
         shown = [place for place in range(len(columns)) if not rows or any(row[place] for row in cells)]
+        width = shutil.get_terminal_size().columns
         table = [[row[place] for place in shown] for row in [list(columns), *cells]]
+        table = without_optional(table, shrink, optional, width)
         shrinkable = [place for place, column in enumerate(table[0]) if column in shrink]
-        for line in aligned(table, shrinkable, shutil.get_terminal_size().columns):
+        for line in aligned(table, shrinkable, width):
             self.data(line)
 
     @contextmanager

@@ -1,5 +1,6 @@
 """`ftlab sweep`: searches for the settings of a job."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -199,8 +200,10 @@ def _print_sweep(session: Session, found: "Sweep") -> None:
         }
     )
     names = list(found.config["parameters"])
-    columns = ("TRIAL", "JOB", "STATE", found.objective.metric.upper(), *names, "MESSAGE")
-    session.output.table(columns, [_trial_row(trial, names, best) for trial in found.trials], shrink=("MESSAGE",))
+    shown = [name.partition(".")[2] for name in names] if sys.stdout.isatty() else names
+    columns = ("TRIAL", "JOB", "STATE", found.objective.metric.upper(), *shown, "MESSAGE")
+    rows = [_trial_row(trial, names, best) for trial in found.trials]
+    session.output.table(columns, rows, shrink=("MESSAGE", *shown), optional=("MESSAGE", "JOB"))
     for line in _importance_lines(found):
         session.output.talk(line)
     if best is not None and best.job_id is not None:

@@ -81,6 +81,22 @@ def aligned(table: Sequence[Sequence[str]], shrinkable: Collection[int], max_wid
     ]
 
 
+def without_optional(
+    table: Sequence[Sequence[str]], shrink: Collection[str], optional: Sequence[str], max_width: int
+) -> list[list[str]]:
+    """The table without as many of its optional columns, in their order, as it takes until a line can fit."""
+    kept = [list(row) for row in table]
+    for name in optional:
+        widths = [max(map(cell_width, column)) for column in zip(*kept, strict=True)]
+        least = [min(width, MIN_COLUMN_WIDTH) if kept[0][at] in shrink else width for at, width in enumerate(widths)]
+        if sum(least) + len(COLUMN_GAP) * (len(least) - 1) <= max_width:
+            break
+        if name in kept[0]:
+            place = kept[0].index(name)
+            kept = [row[:place] + row[place + 1 :] for row in kept]
+    return kept
+
+
 def cell_width(text: str) -> int:
     """Columns of a terminal that the text takes."""
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)

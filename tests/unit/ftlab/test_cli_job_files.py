@@ -54,7 +54,7 @@ def test_the_comments_of_a_chain_show_the_defaults(cli, tmp_path):
         config = parse_any_config(document)
         bare = parse_any_config({key: each for key, each in document.items() if key != name})
         assert (document[name], getattr(config, name)) == (value, getattr(bare, name))
-    [_, second] = read_yaml_documents(re.sub(r"(?m)^# ?", "", second_stage.partition("\n")[2]), "chain.yaml")
+    [second] = read_yaml_documents(re.sub(r"(?m)^# ?", "", second_stage.partition("\n")[2]), "chain.yaml")
     assert parse_any_config(second).method.type == "dpo"
 
 

@@ -8730,6 +8730,8 @@ export interface components {
             } | null;
             /** Importance Note */
             importance_note?: string | null;
+            /** Mlflow Url */
+            mlflow_url?: string | null;
             /** Run Time S */
             run_time_s: number;
             /** Cost */

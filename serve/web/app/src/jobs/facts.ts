@@ -8,10 +8,12 @@ export function configOf(job: Job): Config {
   return (job.resolved_config ?? job.config) as Config;
 }
 
-/** The base model, or the last of several models, without its organisation or folders. */
+/** The base model, or the last of several models, without its organisation or folders; that of a job by its name. */
 export function modelOf(job: Job): string {
   const { models } = configOf(job) as { models?: string[] };
   const model = configOf(job).model ?? models?.at(-1) ?? "";
+  const parent = job.parents?.find(({ job_id }) => model === `job:${job_id}`);
+  if (parent) return `the model of ${parent.name}`;
   return model.split("/").findLast((part) => part !== "") ?? model;
 }
 

@@ -1,10 +1,14 @@
 import type { Job } from "../api/client";
 import { percent } from "../format/format";
-import { lookOf, progressOf, type JobState } from "../format/status";
+import { lookOf, progressOf, type JobState, type StateLook } from "../format/status";
 
 /** The state of a job: a glyph and a word, never a colour alone. */
 export function StatusPill({ job }: { job: JobState }) {
-  const look = lookOf(job);
+  return <StatePill look={lookOf(job)} />;
+}
+
+/** A state as a glyph and a word. */
+export function StatePill({ look }: { look: StateLook }) {
   return (
     <span className={`pill pill-${look.tone}`}>
       <span className="pill-glyph" aria-hidden="true">{look.glyph}</span>

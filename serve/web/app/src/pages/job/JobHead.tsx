@@ -62,7 +62,7 @@ function ChainLinks({ jobs }: { jobs: Schemas["ChainedJob"][] }) {
   return jobs.map((each, place) => (
     <Fragment key={each.job_id}>
       {place > 0 && ", "}
-      <Link to={`/jobs/${each.job_id}`}>{each.name}</Link> ({each.status})
+      <Link to={`/jobs/${each.job_id}`}>{each.name}</Link> <StatusPill job={each} />
     </Fragment>
   ));
 }

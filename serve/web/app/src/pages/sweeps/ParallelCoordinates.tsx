@@ -1,6 +1,6 @@
 import type { Sweep, Trial } from "../../api/sweeps";
 import { number } from "../../format/format";
-import { axesOf, goodnessOf, shown, type Axis } from "./axes";
+import { axesOf, goodnessOf, shortName, shown, type Axis } from "./axes";
 
 const WIDTH = 800;
 const HEIGHT = 280;
@@ -54,7 +54,7 @@ function AxisLine({ axis, x }: { axis: Axis; x: number }) {
   return (
     <g className="axis">
       <line x1={x} x2={x} y1={TOP} y2={HEIGHT - BOTTOM} />
-      <text x={x} y={14} textAnchor="middle" className="axis-name">{axis.name.replace(/^(training|lora|method)\./, "")}</text>
+      <text x={x} y={14} textAnchor="middle" className="axis-name">{shortName(axis.name)}</text>
       {axis.ticks.map(({ at, label }) => (
         <text key={label} x={x + 6} y={yOf(at) + 4}>{label}</text>
       ))}

@@ -1,14 +1,14 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { sweepListQuery, type SweepSummary } from "../../api/sweeps";
 import { useTitle } from "../../app/useTitle";
-import { ago, count, number } from "../../format/format";
+import { ago, count, NONE, number } from "../../format/format";
 import { Link } from "../../router/Link";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { OlderRecords } from "../../ui/OlderRecords";
+import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
 import "../records.css";
 import { SWEEP_LOOKS } from "./looks";
-import { StatePill } from "./StatePill";
 
 /** Searches for settings. */
 export default function SweepsPage() {
@@ -50,7 +50,7 @@ function Table({ sweeps }: { sweeps: SweepSummary[] }) {
             <td data-label="State"><StatePill look={SWEEP_LOOKS[sweep.status]} /></td>
             <td data-label="Method">{sweep.method.replace("_", " ")}</td>
             <td className="numeric" data-label="Trials">{count(sweep.num_trials)} of {count(sweep.max_trials)}</td>
-            <td className="numeric" data-label="Best">{sweep.objective.metric} {number(sweep.best?.value)}</td>
+            <td className="numeric" data-label="Best">{sweep.best ? `${sweep.objective.metric} ${number(sweep.best.value)}` : NONE}</td>
             <td data-label="Submitted">{ago(sweep.created_at)}</td>
           </tr>
         ))}

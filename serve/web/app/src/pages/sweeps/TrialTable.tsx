@@ -1,10 +1,10 @@
 import type { Sweep } from "../../api/sweeps";
 import { duration, NONE, number } from "../../format/format";
 import { Link } from "../../router/Link";
+import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
-import { shown } from "./axes";
+import { shortName, shown } from "./axes";
 import { TRIAL_LOOKS } from "./looks";
-import { StatePill } from "./StatePill";
 
 interface Props {
   sweep: Sweep;
@@ -18,7 +18,7 @@ export function TrialTable({ sweep, pointed, onPoint }: Props) {
   return (
     <div className="trials">
       <table className="table stack records">
-        <TableHead columns={["Trial", "State", sweep.objective.metric, ...names, "Took", "Message"]} />
+        <TableHead columns={["Trial", "State", sweep.objective.metric, ...names.map(shortName), "Took", "Message"]} />
         <tbody>
           {sweep.trials.map((trial) => (
             <tr
@@ -34,10 +34,10 @@ export function TrialTable({ sweep, pointed, onPoint }: Props) {
               <td data-label="State"><StatePill look={TRIAL_LOOKS[trial.state]} /></td>
               <td className="numeric" data-label={sweep.objective.metric}>{number(trial.value)}</td>
               {names.map((name) => (
-                <td key={name} className="numeric" data-label={name}>{shown(trial.parameters[name])}</td>
+                <td key={name} className="numeric" data-label={shortName(name)}>{shown(trial.parameters[name])}</td>
               ))}
               <td className="numeric" data-label="Took">{trial.run_time_s ? duration(trial.run_time_s) : NONE}</td>
-              <td data-label="Message" className="small">{trial.message ?? NONE}</td>
+              <td data-label="Message" className="small trial-message">{trial.message ?? NONE}</td>
             </tr>
           ))}
         </tbody>

@@ -54,6 +54,9 @@ function rangeAxis(name: string, low: number, high: number, isLog: boolean): Axi
   };
 }
 
+/** A setting without its group, which says little where there is no room. */
+export const shortName = (setting: string): string => setting.replace(/^(training|lora|method)\./, "");
+
 export const shown = (value: Value | undefined): string => (typeof value === "number" ? number(value) : String(value ?? ""));
 
 /** How good a trial is among all, from 0 (worst) to 1 (best); `null` without a value. */
