@@ -17,11 +17,14 @@ RUNS: Mapping[JobKind, tuple[str, str]] = {
 how it ended. Names, because the modules take seconds to import, and a process needs one of them.
 """
 
-USUAL_MODULES = ("train.run", "train.methods.sft")
+LEAN_LIBRARIES = "train.lean_libraries"
+"""Before every other module that imports transformers or PEFT."""
+USUAL_MODULES = (LEAN_LIBRARIES, "train.run", "train.methods.sft")
 """What a process imports that does not know its job yet."""
 
 
 def find_run(kind: JobKind) -> Callable[[Any, RunLink], Outcome]:
+    import_module(LEAN_LIBRARIES)
     module, name = RUNS[kind]
     found: Callable[[Any, RunLink], Outcome] = getattr(import_module(module), name)
     return found
