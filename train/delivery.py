@@ -18,7 +18,7 @@ from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import report_set_aside
 from train.failures.classify import classify
 from train.loop.run_context import EarlyStop, RunContext
-from train.methods import EVALUATE
+from train.methods import Evaluate, find_evaluate
 from train.model.base_model import BaseModel
 from train.model.load import load_delivered
 from train.plan import Outcome, Phase, RunLink, TrainingPlan
@@ -63,12 +63,13 @@ def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
         run.link.emit(NoticePayload(code="stopped_early", message=message))
     _report_no_improvement(run.link, trained.eval_losses, delivered.step)
     # A method that evaluates by generated answers would draw other ones of the delivered model.
-    if trained.eval_set is not None and run.plan.config.method.type in EVALUATE:
+    evaluate = find_evaluate(run.plan.config.method.type)
+    if trained.eval_set is not None and evaluate is not None:
         mark = run.plan.job_folder / FINAL_EVAL_MARK
         if mark.exists():
             _emit_skipped(run.link, "an earlier attempt ended abruptly while it did so")
         else:
-            _evaluate(run, trained, trained.eval_set, delivered, mark)
+            _evaluate(run, trained, trained.eval_set, delivered, mark, evaluate)
         mark.unlink(missing_ok=True)
     return replace(trained.outcome, delivered_step=delivered.step)
 
@@ -106,12 +107,14 @@ def _report_no_improvement(link: RunLink, losses: dict[int, float], delivered_st
     link.emit(NoticePayload(code="eval_never_improved", message=message))
 
 
-def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest, mark: Path) -> None:
+def _evaluate(
+    run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest, mark: Path, evaluate: Evaluate
+) -> None:
     """Evaluate the delivered files. The job has its model: no error here may fail it."""
     link = run.link
     try:
         mark.touch()
-        loss, tolerance = _final_eval_loss(run, trained, rows)
+        loss, tolerance = _final_eval_loss(run, trained, rows, evaluate)
     except EarlyStop as stop:
         _emit_skipped(link, f"the run was asked to stop ({stop.kind})")
         return
@@ -135,7 +138,9 @@ def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Ma
         link.emit(NoticePayload(code="final_eval_differs", message=message))
 
 
-def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset) -> tuple[float, float]:
+def _final_eval_loss(
+    run: RunContext, trained: TrainedRun, rows: Dataset, evaluate: Evaluate
+) -> tuple[float, float]:
     """The eval loss of the delivered files, and how far it may be from the one measured during training.
 
     Raises `EarlyStop` when a stop is requested, or the time limit is used up.
@@ -154,7 +159,7 @@ def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset) -> tup
     is_mixed = config.training.bf16 or config.training.fp16
     dtype = torch.float16 if config.training.fp16 else torch.bfloat16
     with torch.autocast(model.device.type, dtype, enabled=is_mixed):
-        means = EVALUATE[config.method.type](
+        means = evaluate(
             model,
             rows,
             config.method,

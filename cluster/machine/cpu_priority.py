@@ -29,8 +29,8 @@ def python_for_training(*, on_cpu: bool) -> str:
     return shlex.join(["env", *variables, "nice", "-n", str(TRAINING), sys.executable])
 
 
-def import_behind(module: str) -> None:
-    """Import a module that takes seconds, behind everything else that runs.
+def import_behind(*modules: str) -> None:
+    """Import modules that take seconds, behind everything else that runs.
 
     In a thread of its own, because on Linux threads have a niceness each, and none can take its own back.
     """
@@ -39,7 +39,8 @@ def import_behind(module: str) -> None:
     def load() -> None:
         try:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_OF_TIME)
-            import_module(module)
+            for module in modules:
+                import_module(module)
         except BaseException as error:
             errors.append(error)
 

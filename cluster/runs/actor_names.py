@@ -7,7 +7,6 @@ processes.
 
 from typing import Any
 
-from ray.train.v2._internal.callbacks import placement_group_callback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.worker_group import worker_group
 from ray.train.v2.api import data_parallel_trainer
@@ -28,8 +27,6 @@ class ActorNames(ControllerCallback):
         """Called by Ray Train in the process of the controller, before it starts another actor."""
         group: Any = worker_group.WorkerGroup
         group._worker_cls = named(group._worker_cls, f"{self._run} worker")
-        module: Any = placement_group_callback
-        module.PlacementGroupCleaner = named(module.PlacementGroupCleaner, f"{self._run} placement group cleaner")
 
 
 def named(base: type, label: str) -> type:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from ray import train as ray_train
+from ray.train.backend import BackendConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.actor_names import ActorNames
@@ -14,19 +16,20 @@ from train.plan import RunPlan
 
 STANDBY_CPUS = 0.01
 """Ray's logical CPUs that a standby run holds while it waits."""
+LEFT_OUT = (DatasetsCallback, PlacementGroupCleanerCallback)
+"""Callbacks that start a process for each run: one of Ray Data, which our runs never use, and one that releases the
+placement group of a controller that was killed, as the service does for all runs (`cluster.runs.placement_groups`).
+"""
 
 
 class _RunTrainer(TorchTrainer):
-    """A `TorchTrainer` whose actors have names.
-
-    It leaves out the Ray Data manager, an extra process per run that our runs never use.
-    """
+    """A `TorchTrainer` whose actors have names."""
 
     def _create_default_callbacks(self) -> list[Any]:
         defaults = super()._create_default_callbacks()
         names = ActorNames(str(self.run_config.name))
         names.name_controller()
-        return [names, *(callback for callback in defaults if not isinstance(callback, DatasetsCallback))]
+        return [names, *(callback for callback in defaults if not isinstance(callback, LEFT_OUT))]
 
 
 def make_trainer(
@@ -52,7 +55,7 @@ def make_trainer(
             resources_per_worker=per_worker,
             label_selector=node_labels(shape) if shape else None,
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=_process_group(shape, use_gpu=use_gpu),
         run_config=ray_train.RunConfig(
             name=name,
             storage_path=str(storage),
@@ -60,3 +63,14 @@ def make_trainer(
             failure_config=ray_train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
+
+
+def _process_group(shape: WorkerShape | None, *, use_gpu: bool) -> BackendConfig:
+    """What connects the workers.
+
+    One worker needs no collective: without a process group nothing wraps the model for DDP, and the controller, which
+    sets groups up, does not import PyTorch.
+    """
+    if shape is None or shape.num_workers == 1:
+        return BackendConfig()
+    return TorchConfig(backend="nccl" if use_gpu else "gloo")

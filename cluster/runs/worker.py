@@ -17,6 +17,7 @@ from cluster.runs.worker_process import WorkerProcess
 from ftlab.schemas import NoticePayload
 from train.plan import Beat, RunPlan, RunReport, StopKind
 from train.reporting.event_sender import Emitted, Emitter
+from train.run_job import USUAL_MODULES, find_run, run_job
 
 SEND_TIMEOUT_S = 10.0
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
@@ -94,23 +95,22 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     A standby run has no plan yet: it imports everything, touches no device, and waits for one.
     """
     driver = ray.get_actor(loop_config["driver"], NAMESPACE)
-    context = ray_train.get_context()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
+    rank = ray_train.get_context().get_world_rank()
 
-    # The imports that take seconds happen here, before the plan is known.
-    if loop_config["plan"] is None:
-        import_behind("train.run_job")
+    # The imports that take seconds happen here, those of a standby run before its plan is known.
+    given: RunPlan | None = loop_config["plan"]
+    if given is None:
+        import_behind(*USUAL_MODULES)
+    else:
+        find_run(given.kind)
     from train.failures.classify import classify
     from train.reporting.logs import run_log
-    from train.run_job import run_job
 
     _let_debuggers_in()
     ray.get(driver.hello.remote(WorkerProcess.current(rank)))
-    plan: RunPlan | None = loop_config["plan"] or _wait_for_plan(driver)
+    plan = given or _wait_for_plan(driver)
     if plan is None:
         return
-    if world_size == 1:
-        _leave_process_group()
     if plan.cuda_device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = plan.cuda_device
     link = _DriverLink(driver, rank)
@@ -143,21 +143,3 @@ def _let_debuggers_in() -> None:
     allow it.
     """
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(PR_SET_PTRACER_ANY), 0, 0, 0)
-
-
-def _leave_process_group() -> None:
-    """A run of one process needs no collective; without the group nothing wraps the model for DDP."""
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    for name in (
-        "RANK",
-        "LOCAL_RANK",
-        "WORLD_SIZE",
-        "LOCAL_WORLD_SIZE",
-        "MASTER_ADDR",
-        "MASTER_PORT",
-        "NODE_RANK",
-    ):
-        os.environ.pop(name, None)

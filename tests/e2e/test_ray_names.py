@@ -30,7 +30,6 @@ def test_the_actors_of_a_run_bear_the_id_of_its_job(lab: Lab, client: Client, da
     assert all(psutil.Process(pid).cmdline()[0].startswith("ray::RayTrainWorker") for pid in workers)
     reprs = {actor["class_name"]: actor["repr_name"] for actor in actors if run in actor["repr_name"]}
     assert reprs["TrainController"] == f"{run} controller"
-    assert reprs["PlacementGroupCleaner"] == f"{run} placement group cleaner"
     assert lab.find("ray::ServeReplica:ftlab:ftlab-api")
 
     client.jobs.cancel(job.id)

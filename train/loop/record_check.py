@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from bitsandbytes.optim.optimizer import Optimizer2State
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
@@ -181,9 +180,9 @@ def _same(values: list[Any]) -> Any:
     return numbers.pop() if len(numbers) == 1 else sorted(numbers)
 
 
-def _optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+def _optimizer_name(optimizer: Any) -> str:
     kind = type(optimizer).__name__
-    if isinstance(optimizer, Optimizer2State):
+    if type(optimizer).__module__.startswith("bitsandbytes."):
         bits = f"_{optimizer.args.optim_bits}bit"
         return ("paged_" if optimizer.is_paged else "") + kind.lower() + bits
     return _OPTIMIZERS.get(kind, kind) + ("_fused" if optimizer.defaults.get("fused") else "")

@@ -168,7 +168,7 @@ def test_a_model_that_is_not_what_was_measured_is_reported(job: Job, monkeypatch
 def test_a_difference_of_rounding_is_not_reported(job: Job, monkeypatch: pytest.MonkeyPatch):
     link = Link()
     monkeypatch.setattr(
-        delivery, "EVALUATE", {"sft": lambda *_, **__: {"loss": link.series("eval_loss")[8] * (1 + 0.9e-5)}}
+        delivery, "find_evaluate", lambda _: lambda *_, **__: {"loss": link.series("eval_loss")[8] * (1 + 0.9e-5)}
     )
     job.train(link)
     assert final_loss(link, 8) == link.series("eval_loss")[8] * (1 + 0.9e-5)

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from ray import cloudpickle
-from ray.train.v2._internal.callbacks import placement_group_callback
 from ray.train.v2._internal.execution.worker_group import worker_group
 from ray.train.v2.api import data_parallel_trainer
 
@@ -31,7 +30,6 @@ def test_all_actors_that_ray_train_starts_for_a_run_get_its_name(monkeypatch: py
     places = (
         (data_parallel_trainer, "TrainController", "run-1 controller"),
         (worker_group.WorkerGroup, "_worker_cls", "run-1 worker"),
-        (placement_group_callback, "PlacementGroupCleaner", "run-1 placement group cleaner"),
     )
     before = [getattr(place, name) for place, name, _ in places]
     for (place, name, _), kind in zip(places, before, strict=True):

@@ -1,0 +1,79 @@
+"""Imports transformers and PEFT without packages that they look for and hardly any run uses.
+
+bitsandbytes compiles functions when it is imported, for which PyTorch loads its compiler: that took a sixth of the
+processor time of a start. PEFT imports it for one helper that nothing here calls, and again when it adds an adapter, to
+find out whether the layer is one of bitsandbytes. transformers imports scipy for losses of object detection. TRL reads the
+files of every installed package to learn two versions.
+
+Quantised models and 8-bit optimizers import bitsandbytes when they need it, as ever.
+"""
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import transformers.utils.import_utils as transformers_packages
+
+
+@contextmanager
+def hidden(package: str, *answers: Any) -> Iterator[None]:
+    """Have the import of a package fail as if it were not installed, unless it has been imported already.
+
+    `answers` are functions that remember whether it is installed.
+    """
+    if package in sys.modules:
+        yield
+        return
+    modules: dict[str, Any] = sys.modules
+    modules[package] = None
+    _forget(answers)
+    try:
+        yield
+    finally:
+        del modules[package]
+        _forget(answers)
+
+
+def _forget(answers: tuple[Any, ...]) -> None:
+    for answer in answers:
+        answer.cache_clear()
+
+
+with hidden("scipy", transformers_packages.is_scipy_available):
+    import transformers.loss.loss_utils  # noqa: F401
+
+with hidden("bitsandbytes", transformers_packages.is_bitsandbytes_available):
+    import peft.import_utils as peft_packages
+    from peft.tuners.lora import model as lora_model
+_forget((peft_packages.is_bnb_available, peft_packages.is_bnb_4bit_available))
+
+
+def is_bitsandbytes_loaded() -> bool:
+    """Whether a layer can be one of bitsandbytes: only if somebody has imported it."""
+    return "bitsandbytes" in sys.modules
+
+
+for _name in ("is_bnb_available", "is_bnb_4bit_available"):
+    _asked: Callable[[], bool] | None = getattr(lora_model, _name, None)
+    assert _asked is not None, f"PEFT no longer asks {_name} before it adds an adapter"
+    setattr(lora_model, _name, is_bitsandbytes_loaded)
+
+
+class Distributions(dict[str, list[str]]):
+    """Names of the distributions that contain a package, read from all that are installed at the first look-up."""
+
+    def __missing__(self, package: str) -> list[str]:
+        if not self:
+            self.update(importlib.metadata.packages_distributions())
+        if package not in self:
+            raise KeyError(package)
+        return self[package]
+
+
+# Without the mapping, TRL asks transformers and PEFT, which have been imported, for their versions.
+with patch("importlib.metadata.packages_distributions", dict):
+    import trl.import_utils as trl_packages
+trl_packages.PACKAGE_DISTRIBUTION_MAPPING = Distributions()
