@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # A process holds torch, about 1 GB, and the fixtures of the files it was given.
 
 .PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e faults slow audit fuzz chaos bench clean

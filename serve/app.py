@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
@@ -54,6 +56,7 @@ from serve.sweeps import routes as sweeps
 from serve.telemetry import routes as telemetry
 from serve.web import pages
 
+TITLE = "FineTune Lab"
 DESCRIPTION = """\
 API for queueing, running and monitoring fine-tuning jobs of language models.
 
@@ -122,8 +125,8 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
     `sends_request_id` is off behind a server that adds the header `x-request-id` itself.
     """
     app: FastAPI = FastAPIOffline(
-        title="FineTune Lab",
-        version=installed_version() or "unknown",
+        title=TITLE,
+        version=_version(),
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
@@ -144,7 +147,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
     app.state.services = services
     pages.install(app)
     errors.install(app)
-    openapi.describe(app, descriptions.describe_streams, describe_access)
+    app.openapi = _document  # type: ignore[method-assign]
     return app
 
 
@@ -162,6 +165,17 @@ def _api_routes() -> list[BaseRoute]:
     for router in LENIENT_ROUTERS:
         api.include_router(router, dependencies=[Depends(guard)])
     return api.routes
+
+
+@cache
+def _document() -> dict[str, Any]:
+    """The description of the API, which all applications of a process share: making it takes more than a second."""
+    document = get_openapi(title=TITLE, version=_version(), description=DESCRIPTION, routes=_api_routes())
+    return openapi.complete(document, descriptions.describe_streams, describe_access)
+
+
+def _version() -> str:
+    return installed_version() or "unknown"
 
 
 @asynccontextmanager

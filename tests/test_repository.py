@@ -312,7 +312,7 @@ def test_every_benchmark_row_is_documented_and_no_other() -> None:
 
 
 def test_every_relative_link_leads_somewhere() -> None:
-    for path, link in ((path, link) for path in MARKDOWN for link in links(path)):
+    for path, link in [(page, link) for page in MARKDOWN for link in links(page)]:
         target, _, anchor = link.partition("#")
         file = (path.parent / target).resolve() if target else path
         assert file.exists(), f"{shown(path)}: {link} leads nowhere"

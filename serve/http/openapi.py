@@ -3,9 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
 from ftlab.schemas.field_texts import add_descriptions
 
 FILE_BODY: dict[str, Any] = {
@@ -63,25 +60,14 @@ _ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI, *complete: Callable[[dict[str, Any]], None]) -> None:
-    """Have `app.openapi()` describe errors as they are sent; each `complete` adds what FastAPI does not know of."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _build(app, *complete)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _build(app: FastAPI, *complete: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+def complete(document: dict[str, Any], *additions: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """FastAPI's description of the API, with errors as they are sent; each of `additions` adds what else is missing."""
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR_SCHEMA
     add_descriptions(schemas)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for add in complete:
+    for add in additions:
         add(document)
     error = {
         "description": "Error",

@@ -2,8 +2,31 @@
 
 import gc
 import sys
+from typing import Any
 
 import pytest
+
+ONE_SERVER = "tests/unit/tracking/mlflow_record"
+"""A folder whose tests share a server that takes seconds to start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with training runs: a file of them takes longest, and would keep one process busy after all others."""
+    items.sort(key=lambda item: "train" not in item.path.parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the files of the folder with the server to one process."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return ONE_SERVER if nodeid.startswith(ONE_SERVER) else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

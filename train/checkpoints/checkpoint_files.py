@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -258,8 +259,9 @@ def deliver(checkpoint: Path, target: Path) -> Manifest:
     return manifest
 
 
+@cache
 def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that compute a step."""
+    """Versions of the libraries that compute a step. Looking them up takes as long as a short save."""
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
 
 

@@ -325,6 +325,9 @@ class ExactResume(ShardedTraining):
         self._refuse_ruined_weights()
         super()._save_checkpoint(model, trial)
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Skip TRL's card of each checkpoint: it is written to a folder that nobody sees, while training waits."""
+
     def _refuse_ruined_weights(self) -> None:
         """Raise `LossDivergedError` if a resume from these weights could only fail."""
         trained = (local(weight) for weight in self.model.parameters() if weight.requires_grad)

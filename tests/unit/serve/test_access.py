@@ -37,17 +37,9 @@ def undelayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrong_keys, "DELAY_STEP_S", 0.0)
 
 
-@pytest.fixture(scope="module")
-def documents() -> list[dict[str, Any]]:
-    """The API's description, once a test has made it: that takes a second."""
-    return []
-
-
 @pytest.fixture
-def document(app: FastAPI, documents: list[dict[str, Any]]) -> dict[str, Any]:
-    if not documents:
-        documents.append(app.openapi())
-    return documents[0]
+def document(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
 
 
 @pytest.fixture

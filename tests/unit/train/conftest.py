@@ -1,14 +1,28 @@
 """A tiny base model and a job around it; a hub of models."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import running
-from tests.unit.train.runs import Job, write_rows
+from tests.unit.train.runs import MODEL, Job, write_rows
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cards_compiled_once() -> Iterator[None]:
+    """PEFT compiles the template of its model card for each checkpoint: a tenth of a short run."""
+    import jinja2
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2, "Template", cache(jinja2.Template))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +40,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(tmp_path: Path, models: Path) -> Job:
     rows, eval_rows = write_rows(tmp_path / "rows.arrow", 16), write_rows(tmp_path / "eval.arrow", 4, offset=3)
     return Job(tmp_path / "job", models, rows, eval_rows)
+
+
+@pytest.fixture
+def row_numbers(models: Path) -> Callable[[dict[int, list[Any]]], dict[int, list[int]]]:
+    """Which rows were trained on in each step, by the number in their text; `record_rows` notes the rows."""
+    from train.model.base_model import find_model
+    from train.model.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(find_model(MODEL, models))
+
+    def read(rows: dict[int, list[Any]]) -> dict[int, list[int]]:
+        texts = {step: "".join(tokenizer.batch_decode(list(chain(*passes)))) for step, passes in rows.items()}
+        return {step: [int(number) for number in re.findall(r"Answer (\d+)", text)] for step, text in texts.items()}
+
+    return read
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """Evaluations of the tiny model over given token rows: in this process, or by two ranks that stay up between them."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from datasets import Dataset
 
+from tests.unit.train.rank_processes import answers, end_ranks, start_ranks
 from tests.unit.train.runs import MODEL, Job, Link
 from train.device_defaults import with_device_defaults
 from train.devices import place_of
@@ -24,7 +22,6 @@ from train.model.tokenizer import load_tokenizer
 from train.row_schedule import RowSchedule
 
 Rows = list[dict[str, list[int]]]
-ANSWER = "metrics: "
 
 
 class Evaluator:
@@ -60,59 +57,27 @@ class TwoRanks:
     """Two processes, each with an `Evaluator`, in one group."""
 
     def __init__(self, folder: Path, models: Path) -> None:
-        shared = os.environ | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        self._ranks = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.unit.train.evaluators", str(folder), str(models)],
-                env=shared | {"RANK": rank, "LOCAL_RANK": rank, "GLOO_SOCKET_IFNAME": "lo"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for rank in ("0", "1")
-        ]
+        self._ranks = start_ranks(_evaluate_all, 2, folder / "store", folder, models)
 
     def __enter__(self) -> "TwoRanks":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for rank in self._ranks:
-            rank.kill()
-            rank.wait()
+        end_ranks(self._ranks)
 
     def evaluate(self, rows: Rows, batch_size: int) -> dict[str, float]:
         """Raise `AssertionError` when the ranks do not agree on every bit."""
-        for rank in self._ranks:
-            assert rank.stdin is not None
-            rank.stdin.write(json.dumps([rows, batch_size]) + "\n")
-            rank.stdin.flush()
-        first, second = (self._answer(rank) for rank in self._ranks)
+        first, second = answers(self._ranks, (rows, batch_size))
         assert first == second
-        return first
-
-    def _answer(self, rank: "subprocess.Popen[str]") -> dict[str, float]:
-        assert rank.stdout is not None
-        for line in rank.stdout:
-            if line.startswith(ANSWER):
-                metrics: dict[str, float] = json.loads(line.removeprefix(ANSWER))
-                return metrics
-        raise AssertionError("A rank has ended.")
+        means: dict[str, float] = first
+        return means
 
 
-def _main(folder: Path, models: Path) -> None:
-    import torch
+def _evaluate_all(pipe: Connection, folder: Path, models: Path) -> None:
     import torch.distributed as dist
 
-    torch.set_num_threads(1)
-    rank = int(os.environ["RANK"])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    evaluator = Evaluator(folder / str(rank), models)
-    for line in sys.stdin:
-        rows, batch_size = json.loads(line)
+    evaluator = Evaluator(folder / str(dist.get_rank()), models)
+    while True:
+        rows, batch_size = pipe.recv()
         metrics = evaluator.evaluate(rows, batch_size)
-        means = {name: metrics[f"eval_{name}"] for name in evaluator.trainer.eval_metrics}
-        print(ANSWER + json.dumps(means), flush=True)
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]))
+        pipe.send({name: metrics[f"eval_{name}"] for name in evaluator.trainer.eval_metrics})

@@ -1,27 +1,20 @@
-"""Runs with several workers, in processes that are started once: importing torch and TRL takes most of such a test.
+"""Runs with several workers, in processes that are started once for all tests."""
 
-`python -m tests.unit.train.ranks STORE` is one rank. Each line that it reads is a folder with tasks to train.
-"""
-
-import atexit
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftlab.schemas import EventKind
+from tests.unit.train.rank_processes import Rank, answers, end_ranks, start_ranks
 from tests.unit.train.runs import Job, Link
 from tests.unit.train.traces import Rows, record_rows
 from train.plan import Phase, StopKind
 
-TIMEOUT_S = 300
 MEASURED = {"step_time_s", "data_wait_s", "tokens_per_s"}
 """Series of a run's speed."""
 TOLD_OF_JOB = ("attempts", "recorded_step", "recorded_eval_step", "recorded_checkpoints")
@@ -88,7 +81,7 @@ def assert_same_numbers(found: Link, expected: Link, ignored: Collection[str] = 
     assert not differing, differing
 
 
-_started: dict[int, list[subprocess.Popen[str]]] = {}
+_started: dict[int, list[Rank]] = {}
 """The ranks that wait for tasks, by their number."""
 
 
@@ -99,50 +92,16 @@ def train(folder: Path, tasks: list[Task], *, workers: int) -> list[Trained]:
         {"job": asdict(task.job), "stop_at": task.stop_at, "stop_in": task.stop_in, "config": task.config}
         for task in tasks
     ]
-    (folder / "tasks.json").write_text(json.dumps(documents, default=str))
-    files = [folder / f"rank-{rank}.json" for rank in range(workers)]
-    ranks = _started.get(workers) or _start(workers, folder / "store")
+    if workers not in _started:
+        _started[workers] = start_ranks(_train_all, workers, folder / "store")
     try:
-        for rank in ranks:
-            assert rank.stdin is not None
-            print(folder, file=rank.stdin, flush=True)
-        _wait_for(files, ranks)
+        told = list(map(json.loads, answers(_started[workers], json.dumps(documents, default=str))))
     except BaseException:
-        _end(_started.pop(workers))
+        end_ranks(_started.pop(workers))
         raise
-    told = [json.loads(file.read_text()) for file in files]
     for task, document in zip(tasks, told[0], strict=True):
         vars(task.job).update({name: document["job"][name] for name in TOLD_OF_JOB})
     return [_merged([rank[number] for rank in told]) for number in range(len(tasks))]
-
-
-def _start(workers: int, store: Path) -> list[subprocess.Popen[str]]:
-    shared = {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1"}
-    ranks = _started[workers] = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.unit.train.ranks", str(store)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
-            stdin=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(workers)
-    ]
-    atexit.register(_end, ranks)
-    return ranks
-
-
-def _wait_for(files: list[Path], ranks: list[subprocess.Popen[str]]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not all(file.exists() for file in files):
-        assert [rank.poll() for rank in ranks] == [None] * len(ranks), "a rank failed"
-        assert time.monotonic() < deadline, "the ranks wait for each other"
-        time.sleep(0.02)
-
-
-def _end(ranks: list[subprocess.Popen[str]]) -> None:
-    for rank in ranks:
-        rank.kill()
-        rank.communicate()
 
 
 def _merged(ranks: list[dict[str, Any]]) -> Trained:
@@ -151,21 +110,16 @@ def _merged(ranks: list[dict[str, Any]]) -> Trained:
     return Trained(link, rows, [rank["outcome"] for rank in ranks])
 
 
-def _main(store: str) -> None:
+def _train_all(pipe: Connection) -> None:
+    rows = record_rows()
+    while True:
+        pipe.send(json.dumps(_train_each(json.loads(pipe.recv()), rows), default=str))
+
+
+def _train_each(documents: list[dict[str, Any]], rows: Rows) -> list[dict[str, Any]]:
     import torch.distributed as dist
 
-    rank, workers = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=workers)
-    rows = record_rows()
-    for line in sys.stdin:
-        folder = Path(line.rstrip("\n"))
-        told = _train_all(json.loads((folder / "tasks.json").read_text()), rows, rank, workers)
-        unfinished = folder / f".rank-{rank}.json"
-        unfinished.write_text(json.dumps(told, default=str))
-        unfinished.rename(folder / f"rank-{rank}.json")
-
-
-def _train_all(documents: list[dict[str, Any]], rows: Rows, rank: int, workers: int) -> list[dict[str, Any]]:
+    rank, workers = dist.get_rank(), dist.get_world_size()
     told = []
     jobs: dict[str, Job] = {}
     for document in documents:
@@ -188,7 +142,3 @@ def _job(document: dict[str, Any]) -> Job:
     rows = document["rows"]
     paths["rows"] = [Path(file) for file in rows] if isinstance(rows, list) else Path(rows)
     return Job(**document | paths)
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

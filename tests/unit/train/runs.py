@@ -1,5 +1,6 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,6 +159,12 @@ class Job:
     @property
     def delivered(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "model").iterdir())
+
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the weights that were delivered."""
+        [file] = (self.folder / "model").glob("*.safetensors")
+        return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def write_rows(file: Path, count: int, *, offset: int = 0) -> Path:

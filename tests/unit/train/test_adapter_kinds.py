@@ -1,7 +1,7 @@
 """Every kind of adapter: trained as PEFT and TRL train it, resumed bit for bit, and delivered as it was trained."""
 
-import hashlib
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from train.model.base_model import find_model
 from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import adapter_settings
+from train.plan import Outcome
 
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8}
 WHOLE: dict[str, Any] = {"modules_to_save": ["embed_tokens", "lm_head", "model.norm"]}
@@ -50,41 +51,55 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A job that was trained without interruption."""
+
+    job: Job
+    link: Link
+    outcome: Outcome
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[str, Whole]:
+    return {}
+
+
 @pytest.fixture
-def twin(job: Job, tmp_path: Path) -> Job:
-    """The same job, in a folder of its own."""
-    return Job(tmp_path / "twin", job.models, job.rows, job.eval_rows)
-
-
-def weights(job: Job) -> str:
-    return hashlib.sha256((job.folder / "model" / "adapter_model.safetensors").read_bytes()).hexdigest()
+def whole(config: dict[str, Any], job: Job, wholes: dict[str, Whole]) -> Whole:
+    """The job of a config, which is trained once for all tests."""
+    key = json.dumps(config, sort_keys=True)
+    if key not in wholes:
+        trained, link = replace(job, folder=job.folder.with_name("whole")), Link()
+        wholes[key] = Whole(trained, link, trained.train(link, **config))
+    return wholes[key]
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_the_delivered_files_have_the_loss_that_was_measured(job: Job, config: dict[str, Any]):
-    link = Link()
-    outcome = job.train(link, **config)
+def test_the_delivered_files_have_the_loss_that_was_measured(whole: Whole, config: dict[str, Any]):
+    link, outcome = whole.link, whole.outcome
     for code in ("final_eval_differs", "final_eval_failed", "final_eval_skipped"):
         assert link.notices(code) == []
     assert outcome.delivered_step is not None
     measured, [final] = link.series("eval_loss"), link.series("final_eval_loss").values()
-    is_quantised = job.plan(**config).config.quantised_by is not None
+    is_quantised = whole.job.plan(**config).config.quantised_by is not None
     tolerance = LOW_PRECISION_TOLERANCE if is_quantised else FLOAT32_TOLERANCE
     assert final == pytest.approx(measured[outcome.delivered_step], rel=tolerance, abs=tolerance)
     assert measured[0] > final + 0.1, "the base model alone would differ"
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(job: Job, twin: Job, config: dict[str, Any]):
-    whole, crashed, resumed = Link(), Link(crash_at=5), Link()
-    twin.train(whole, **config)
+def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
+    job: Job, whole: Whole, config: dict[str, Any]
+):
+    crashed, resumed = Link(crash_at=5), Link()
     with pytest.raises(CrashError):
         job.train(crashed, **config)
     job.train(resumed, **config)
     assert resumed.notices("resuming") == ["Resuming from step 3."]
-    assert crashed.series("loss") | resumed.series("loss") == whole.series("loss")
-    assert resumed.series("eval_loss")[8] == whole.series("eval_loss")[8]
-    assert weights(job) == weights(twin)
+    assert crashed.series("loss") | resumed.series("loss") == whole.link.series("loss")
+    assert resumed.series("eval_loss")[8] == whole.link.series("eval_loss")[8]
+    assert job.weights_sha256 == whole.job.weights_sha256
 
 
 def plain_trl(job: Job, config: dict[str, Any], adapter: Path | None = None) -> dict[int, float]:
@@ -178,18 +193,16 @@ def test_an_adapter_of_plain_peft_is_continued_as_trl_does(job: Job, tmp_path: P
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_a_job_continues_the_adapter_with_its_own_settings(job: Job, tmp_path: Path, config: dict[str, Any]):
-    job.train(**config)
-    settings = adapter_settings(job.folder / "model")
+def test_a_job_continues_the_adapter_with_its_own_settings(job: Job, whole: Whole, config: dict[str, Any]):
+    adapter = whole.job.folder / "model"
+    settings = adapter_settings(adapter)
     assert settings is not None
-    follower = Job(tmp_path / "follower", job.models, job.rows, job.eval_rows, model=str(job.folder / "model"))
-    before, after = Link(), Link()
+    follower, after = replace(job, model=str(adapter)), Link()
     quantised = {name: value for name, value in config.items() if name.startswith("load_in_")}
-    follower.train(after, **quantised, lora=settings.model_dump())
+    follower.train(after, **quantised, lora=settings.model_dump(), training={"max_steps": 1})
     assert after.notices("final_eval_differs") == []
-    job.train(before, **config)
     tolerance = LOW_PRECISION_TOLERANCE if quantised else FLOAT32_TOLERANCE
-    [delivered] = before.series("final_eval_loss").values()
+    [delivered] = whole.link.series("final_eval_loss").values()
     assert after.series("eval_loss")[0] == pytest.approx(delivered, rel=tolerance)
 
 

@@ -1,6 +1,10 @@
-"""What holds for every queue, every machine and every course of events."""
+"""What holds for every queue, every machine and every course of events.
+
+`POLICY_EXAMPLES=2000` makes it a long search.
+"""
 
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -26,6 +30,8 @@ from cluster.policy.free_devices import Room, place
 from ftlab.schemas import JobConfig, Resources
 from tests.unit.cluster.policy.builders import NOW, cores, queued, room_after, running
 from tests.unit.cluster.policy.simulation import SimulatedJob, Simulation
+
+NUM_EXAMPLES = int(os.environ.get("POLICY_EXAMPLES", "120"))
 
 nodes = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=3)
 fleets = nodes.map(lambda sizes: Fleet(tuple(Node(f"m{n}", cpus, gpus) for n, (cpus, gpus) in enumerate(sizes))))
@@ -117,7 +123,7 @@ def seated(situation: Situation, machines: Fleet) -> list[tuple]:
     return taken
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=NUM_EXAMPLES)
 @given(worlds())
 def test_every_pass_keeps_the_rules(world):
     queue, machines, situation = world
@@ -149,7 +155,7 @@ def _check_quotas(decisions, jobs, situation) -> None:
             assert sum(devices.cpus for devices in held) <= share.max_running_cpus
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=NUM_EXAMPLES)
 @given(worlds())
 def test_no_device_is_given_twice(world):
     queue, machines, situation = world
@@ -161,7 +167,7 @@ def test_no_device_is_given_twice(world):
             room_after(machines, *taken)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=NUM_EXAMPLES)
 @given(st.one_of(worlds(), contended()))
 def test_who_starts_behind_one_that_waits_cannot_delay_it(world):
     """Checked in a way of its own: the first job that waits starts no later than it would if nobody overtook it.
@@ -208,7 +214,7 @@ def _start_at_limits(shape, machines: Fleet, ends) -> float:
     return math.inf
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=NUM_EXAMPLES)
 @given(st.one_of(worlds(), contended()))
 def test_nobody_waits_while_a_lower_job_that_is_no_smaller_starts_in_its_place(world):
     """Except where it is proven that this does not matter: then the lower one has a time limit."""
@@ -272,7 +278,7 @@ def simulated(draw, *, with_limits: bool) -> list[SimulatedJob]:
     return jobs
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=NUM_EXAMPLES // 2)
 @given(machines=fleets, data=st.data())
 def test_every_job_comes_to_its_turn(machines, data):
     jobs = data.draw(simulated(with_limits=True))
@@ -284,7 +290,7 @@ def test_every_job_comes_to_its_turn(machines, data):
         assert job.preemptible or job.num_preempted == 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=NUM_EXAMPLES // 2)
 @given(machines=fleets, data=st.data())
 def test_the_first_that_waits_starts_when_it_was_promised(machines, data):
     """Everybody is there from the beginning with one priority and one owner, so nobody comes in between."""

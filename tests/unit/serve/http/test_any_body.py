@@ -39,7 +39,7 @@ CONFIGS = documents(
 
 
 @given(body=CONFIGS | VALUES, path=st.sampled_from(["/api/training/jobs", "/api/training/start"]))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_is_answered_with_less_than_500(client, body, path):
     reply = client.post(path, content=json.dumps(body))
     assert reply.status_code < 500, reply.text
@@ -57,7 +57,7 @@ CHANGES = {
 
 
 @given(change=st.sampled_from(list(CHANGES)), data=st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_change_is_answered_with_less_than_500(client, config, change, data):
     client.put("/api/quota", json={"max_queued_jobs": None, "max_disk_bytes": None})
     if not client.get("/api/training/jobs").json()["data"]:
@@ -72,7 +72,7 @@ def test_any_change_is_answered_with_less_than_500(client, config, change, data)
 
 
 @given(path=st.text(max_size=60) | st.text("./\\step-0123456789%", max_size=30))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_checkpoint_path_is_answered_with_less_than_500(client, config, path):
     if not client.get("/api/training/jobs").json()["data"]:
         client.post("/api/training/jobs", json=config | {"name": "resting"})
@@ -82,7 +82,7 @@ def test_any_checkpoint_path_is_answered_with_less_than_500(client, config, path
 
 
 @given(raw=st.binary(max_size=200))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_answered_with_less_than_500(client, raw):
     assert 400 <= client.post("/api/training/jobs", content=raw).status_code < 500
     assert client.post("/api/datasets", content=raw, headers={"x-filename": "a.jsonl"}).status_code < 500

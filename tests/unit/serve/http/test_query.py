@@ -62,13 +62,16 @@ def test_every_parameter_that_the_description_has_is_known(client):
 
 
 def test_a_wrong_value_of_a_parameter_is_refused_in_our_words(client):
-    """Every parameter of every path, with values of every kind that one of them refuses."""
+    """Every parameter once of those that are described alike, with values of every kind that one of them refuses."""
     described = client.get("/openapi.json").json()["paths"]
     del described["/api/training/events/stream"]  # where the value is allowed, this reply has no end
-    sentences = {}
+    sentences, seen = {}, set()
     for path, methods in described.items():
         for method, operation in methods.items():
             for field in operation.get("parameters", []):
+                if (alike := json.dumps([field["name"], field["in"], field["schema"]])) in seen:
+                    continue
+                seen.add(alike)
                 for value in ("", "-1", "x", "1.5", "9" * 30, "9" * 20_000 if field["in"] == "query" else "9" * 1000):
                     if field["in"] == "query":
                         reply = client.request(method, path, params={field["name"]: value})

@@ -20,6 +20,15 @@ from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord
 
 SHA = "a" * 64
+PLACES = [
+    ("sqlite", "folder"),
+    ("postgresql", "folder"),
+    ("sqlite", "s3"),
+    ("postgresql", "gcs"),
+    ("sqlite", "memory"),
+]
+"""Each kind of database and of bucket, and each with another partner."""
+everywhere = pytest.mark.parametrize(("store_url", "url"), PLACES, indirect=True)
 
 
 class Clock:
@@ -73,6 +82,7 @@ def claims(store: Store) -> list[str]:
         return [claim.sha256 for claim in tx.claims.expired(now=datetime.max.replace(tzinfo=UTC))]
 
 
+@everywhere
 def test_the_same_content_is_stored_once_and_goes_with_its_last_dataset(
     files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
@@ -88,6 +98,7 @@ def test_the_same_content_is_stored_once_and_goes_with_its_last_dataset(
     assert claims(store) == []
 
 
+@everywhere
 def test_nothing_stays_of_a_dataset_whose_row_is_refused(
     files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
@@ -141,6 +152,7 @@ def test_no_mix_of_uploads_and_deletes_leaves_a_row_without_its_files(
     assert claims(store) == []
 
 
+@everywhere
 def test_a_remover_that_comes_between_files_and_row_leaves_the_files(
     files: DatasetFiles, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
@@ -250,6 +262,7 @@ def test_whoever_has_lost_a_claim_removes_nothing(store: Store, buckets: Buckets
     assert has(buckets, new) == [False, False]
 
 
+@everywhere
 def test_a_move_keeps_the_id_and_leaves_nothing_behind(
     files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
@@ -266,6 +279,7 @@ def test_a_move_keeps_the_id_and_leaves_nothing_behind(
     assert claims(store) == []
 
 
+@pytest.mark.parametrize(("store_url", "url"), PLACES[1:3], indirect=True)
 @pytest.mark.parametrize("moment", ["before it is found", "after it is found"])
 @pytest.mark.parametrize("target", ["training-files", "lora-datasets", None])
 def test_a_move_that_another_request_overtakes(

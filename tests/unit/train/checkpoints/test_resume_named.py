@@ -1,9 +1,9 @@
 """Going on from a checkpoint that the user names."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
-from tests.unit.train.runs import CrashError, Job, Link
+from tests.unit.train.runs import CrashError, Job, Link, write_rows
 from train.checkpoints import checkpoint_files
 from train.checkpoints.checkpoint_files import MANIFEST
 from train.failures.classify import classify
@@ -21,16 +21,19 @@ TRAINING = {"save_steps": 2, "save_total_limit": 9, "eval_steps": 2}
 NAMED = "step-00000002"
 
 
-@pytest.fixture
-def paused(job: Job) -> Job:
-    """Checkpoints of steps 2, 4, 6 and 7."""
+@pytest.fixture(scope="module")
+def trained(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("trained")
+    rows, eval_rows = write_rows(folder / "rows.arrow", 16), write_rows(folder / "eval.arrow", 4, offset=3)
+    job = Job(folder / "job", models, rows, eval_rows)
     job.train(Link(stop_at={7: StopKind.PAUSE}), training=TRAINING)
     return job
 
 
-def weights(job: Job) -> str:
-    [file] = (job.folder / "model").glob("*.safetensors")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+@pytest.fixture
+def paused(trained: Job, tmp_path: Path) -> Job:
+    """A job of the test's own with checkpoints of steps 2, 4, 6 and 7."""
+    return replace(trained, folder=Path(shutil.copytree(trained.folder, tmp_path / "job")))
 
 
 def test_the_run_goes_on_from_there_and_newer_checkpoints_are_gone(paused: Job, tmp_path: Path):
@@ -49,7 +52,7 @@ def test_the_run_goes_on_from_there_and_newer_checkpoints_are_gone(paused: Job, 
     assert paused.recorded_checkpoints == (2, 3), "the record loses them too"
     assert link.receipt()["bit_exact"]
     paused.train(training=TRAINING)
-    assert weights(paused) == weights(twin)
+    assert paused.weights_sha256 == twin.weights_sha256
 
 
 def test_a_later_crash_does_not_jump_ahead(paused: Job):
@@ -67,15 +70,14 @@ def test_the_newest_one_can_be_named_and_nothing_is_given_up(paused: Job):
     assert link.notices("resuming") == ["Resuming from step 7."]
 
 
-def test_the_best_of_those_that_are_left_is_told(job: Job):
+def test_the_best_of_those_that_are_left_is_told(paused: Job):
     """The best one of all is given up; of the others the one before the named one is the best."""
     losses = {2: 0.5, 4: 0.6, 6: 0.4}
-    job.train(Link(stop_at={7: StopKind.PAUSE}), training=TRAINING)
     for step, eval_loss in losses.items():
-        file = job.folder / "checkpoints" / checkpoint_files.step_name(step) / MANIFEST
+        file = paused.folder / "checkpoints" / checkpoint_files.step_name(step) / MANIFEST
         file.write_text(json.dumps(json.loads(file.read_text()) | {"metrics": {"eval_loss": eval_loss}}))
     link = Link(stop_at={5: StopKind.PAUSE})
-    job.train(link, training=TRAINING, resume_from="step-00000004")
+    paused.train(link, training=TRAINING, resume_from="step-00000004")
     first, second, _ = link.told(EventKind.CHECKPOINT)
     assert (first["step"], first["is_best"], first["removed_steps"]) == (2, True, [])
     assert (second["step"], second["is_best"], second["removed_steps"]) == (4, False, [6, 7])

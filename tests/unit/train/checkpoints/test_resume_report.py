@@ -12,12 +12,10 @@ import pytest
 
 from ftlab.schemas import EventKind
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import MODEL, Job, Link, write_rows
+from tests.unit.train.runs import Job, Link, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train.checkpoints import checkpoint_files
 from train.checkpoints.checkpoint_files import MANIFEST
-from train.model.base_model import find_model
-from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind
 from train.row_order import row_order
 
@@ -36,18 +34,6 @@ BATCH_CHANGES = [
 def job(job: Job, tmp_path: Path) -> Job:
     job.rows = write_rows(tmp_path / "rows.arrow", NUM_ROWS)
     return job
-
-
-@pytest.fixture
-def row_numbers(job: Job) -> Callable[[Rows], dict[int, list[int]]]:
-    """Which rows of the file were trained on in each step."""
-    tokenizer = load_tokenizer(find_model(MODEL, job.models))
-
-    def read(rows: Rows) -> dict[int, list[int]]:
-        texts = {step: "".join(tokenizer.batch_decode(list(chain(*passes)))) for step, passes in rows.items()}
-        return {step: [int(number) for number in re.findall(r"Answer (\d+)", text)] for step, text in texts.items()}
-
-    return read
 
 
 def edit_manifest(job: Job, edit: Callable[[dict[str, Any]], object]) -> None:

@@ -18,6 +18,8 @@ LAST = 13
 PLAIN: dict[str, Any] = {"max_steps": LAST, "save_steps": 4}
 SHORT_EPOCHS = PLAIN | {"gradient_accumulation_steps": 2}
 """11 rows, 2 a pass, 2 passes a step: 3 steps an epoch, the last one of 3 rows."""
+EVALUATED = SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}
+"""Step 12 is logged, evaluated and saved."""
 DROPOUT: dict[str, Any] = {"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}
 
 EIGHT_BIT: dict[str, Any] = {"optim": "adamw_8bit", "learning_rate": 0.003}
@@ -46,19 +48,17 @@ def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
 
 CASES = [
     pytest.param(3, {"training": PLAIN}, id="in the middle of an epoch"),
-    pytest.param(6, {"training": PLAIN}, id="at the end of an epoch"),
-    pytest.param(9, {"training": PLAIN | DROPOUT.get("training", {})}, id="in the middle of a later epoch"),
     pytest.param(2, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, mid"),
     pytest.param(3, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, end of epoch"),
     pytest.param(5, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, later epoch"),
-    pytest.param(6, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}} | DROPOUT, id="eval due"),
-    pytest.param(7, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}} | DROPOUT, id="between logged"),
-    pytest.param(8, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 4}} | DROPOUT, id="all due"),
-    pytest.param(13, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 4}} | DROPOUT, id="last"),
+    pytest.param(6, {"training": EVALUATED} | DROPOUT, id="eval due"),
+    pytest.param(7, {"training": EVALUATED} | DROPOUT, id="between logged"),
+    pytest.param(12, {"training": EVALUATED} | DROPOUT, id="all due"),
+    pytest.param(13, {"training": EVALUATED} | DROPOUT, id="last"),
     pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="full"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adafactor"}}, id="adafactor"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "sgd"}}, id="sgd"),
-    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused", marks=pytest.mark.slow),
     pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | EIGHT_BIT}, id="8-bit AdamW"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"gradient_checkpointing": True}} | DROPOUT, id="checkpointing"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
@@ -78,7 +78,10 @@ OTHER_METHODS = [
     pytest.param(7, KTO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="kto, full"),
     pytest.param(5, REWARD | {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}}, id="reward"),
     pytest.param(
-        7, REWARD | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="reward, full"
+        7,
+        REWARD | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}},
+        id="reward, full",
+        marks=pytest.mark.slow,
     ),
 ]
 

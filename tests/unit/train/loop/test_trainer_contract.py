@@ -52,6 +52,8 @@ OVERRIDDEN = {
     "learning_rate=None)",
     "_evaluate": "(self, trial, ignore_keys_for_eval, skip_scheduler=False)",
     "_save_checkpoint": "(self, model, trial)",
+    "create_model_card": "(self, language=None, license=None, tags=None, model_name=None, finetuned_from=None, "
+    "tasks=None, dataset_tags=None, dataset=None, dataset_args=None)",
     "_save": "(self, output_dir=None, state_dict=None)",
     "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
     "_save_rng_state": "(self, output_dir)",
@@ -67,6 +69,10 @@ OTHER_NAMES = {
     (GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)",
     (GRPOTrainer, "training_step"): "(self, model, inputs, num_items_in_batch)",
     **{(trainer, "training_step"): "(self, *args, **kwargs)" for trainer in TRL_TRAINERS if trainer is not GRPOTrainer},
+    **{
+        (trainer, "create_model_card"): "(self, model_name=None, dataset_name=None, tags=None)"
+        for trainer in TRL_TRAINERS
+    },
 }
 """Where a trainer of TRL names a parameter differently. Transformers passes it by position."""
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}

@@ -60,13 +60,13 @@ def test_a_row_that_is_cut_has_the_labels_that_it_has_when_all_turns_are_found(
 ):
     tokenizer.chat_template = TEMPLATES[name]
     rng = random.Random(name)
-    for _ in range(6):
+    for _ in range(3):
         row: dict[str, Any] = {"messages": talk(rng, rng.randrange(5, 14))}
         if rng.random() < 0.3:
             row["messages"][3] |= {"tool_calls": [CALL]}
         if rng.random() < 0.5:
             row["tools"] = [TOOL]
-        for max_length in (None, 1, rng.randrange(2, 200), rng.randrange(100, 400), 10_000):
+        for max_length in (None, 1, rng.randrange(2, 200), rng.randrange(100, 400)):
             found = []
             for many in (4, NO_ROW_IS_LONG):
                 monkeypatch.setattr(render, "MANY_MESSAGES", many)
