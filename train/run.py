@@ -36,6 +36,7 @@ from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, check_revision, find_model
 from train.model.folder import facts_of
+from train.model.generation import name_ends
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, TrainingPlan
@@ -109,6 +110,8 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
 
     # Load the weights.
     model = load_on_devices(run, place, base)
+    if not plan.config.method.scores_texts:
+        name_ends(model, tokenizer)
     stop_poll.raise_if_requested()
 
     # Make the trainer of the method.

@@ -47,6 +47,7 @@ class CheckRule(StrEnum):
     SCRIPT_MISMATCH = "script_mismatch"
     LEFT_OUT_BY_TEMPLATE = "left_out_by_template"
     NO_END_OF_TURN = "no_end_of_turn"
+    ANSWER_START_DIFFERS = "answer_start_differs"
     NO_CHAT_TEMPLATE = "no_chat_template"
     NO_GENERATION_MARKS = "no_generation_marks"
     TEMPLATE_REPAIRED = "template_repaired"
@@ -127,6 +128,10 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     R.NO_END_OF_TURN: (
         WARNING,
         "The trained turns end without a special token, so the model does not learn to stop.",
+    ),
+    R.ANSWER_START_DIFFERS: (
+        WARNING,
+        "The chat template begins answers differently at inference, for example with the beginning of reasoning.",
     ),
     R.NO_CHAT_TEMPLATE: (INFO, "The model has no chat template; messages are written one per line."),
     R.NO_GENERATION_MARKS: (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ftlab.schemas import EvaluationConfig
 
-VERSION = 1
+VERSION = 2
 """A new number where the same settings measure something else."""
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+import regex
+
 Variant = Literal["rouge1", "rouge2", "rougeL"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_WORD = re.compile(r"[^\W_]+")
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
 
 def normalised(text: str) -> str:
@@ -38,7 +40,8 @@ def rouge(answer: str, reference: str, variant: Variant) -> float:
     """The F-measure of ROUGE (Lin, 2004): of shared words, of shared pairs of words, or of the longest common
     subsequence of words.
 
-    Words are runs of letters and digits in lower case; for ASCII texts, these are those of Google's rouge-score.
+    Words are runs of letters, with their marks, and digits in lower case; for ASCII texts, these are those of Google's
+    rouge-score.
     """
     given, expected = (_WORD.findall(text.lower()) for text in (answer, reference))
     if variant == "rougeL":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftlab.schemas.job_file import write_yaml
 from train.export.chat_turns import ChatTurns, chat_turns
+from train.model.generation import end_of_turn_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,8 +28,9 @@ def write_gguf_deployment(
         lines.append(f'TEMPLATE """{template}"""')
     else:
         lines.append("# The chat template is more than turns of messages; Ollama chooses one by that in the file.")
-    if tokenizer.eos_token is not None:
-        lines.append(f"PARAMETER stop {json.dumps(tokenizer.eos_token)}")
+    turn_end = end_of_turn_id(tokenizer)
+    ends = (tokenizer.eos_token, None if turn_end is None else tokenizer.convert_ids_to_tokens(turn_end))
+    lines += [f"PARAMETER stop {json.dumps(end)}" for end in dict.fromkeys(ends) if end is not None]
     (folder / MODELFILE).write_text("\n".join(lines) + "\n", "utf-8")
     name = served_name(name)
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gguf
 
 from ftlab.errors import InvalidRequestError
+from train.model.generation import end_of_turn_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -80,6 +81,7 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: "PreTrainedTokenizerBase"
         (tokenizer.eos_token_id, writer.add_eos_token_id),
         (tokenizer.unk_token_id, writer.add_unk_token_id),
         (tokenizer.pad_token_id, writer.add_pad_token_id),
+        (end_of_turn_id(tokenizer), writer.add_eot_token_id),
     ):
         if number is not None:
             add(number)

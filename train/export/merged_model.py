@@ -19,6 +19,7 @@ from train.export.safetensors_file import TYPES, write_safetensors
 from train.model.base_model import BaseModel
 from train.model.files import CONFIG, INDEX, WEIGHTS
 from train.model.folder import FolderFiles
+from train.model.generation import end_ids_of, stored_settings
 from train.model.tokenizer import TOKENIZER_FILES, load_tokenizer
 
 if TYPE_CHECKING:
@@ -102,5 +103,13 @@ def _write_config(weights: MergedWeights, base: BaseModel, folder: Path, dtype: 
     if weights.is_untied:
         config["tie_word_embeddings"] = False
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-    if (base.folder / GENERATION_CONFIG).is_file():
-        shutil.copyfile(base.folder / GENERATION_CONFIG, folder / GENERATION_CONFIG)
+    _write_generation_config(base, folder)
+
+
+def _write_generation_config(base: BaseModel, folder: Path) -> None:
+    """Copy the settings of the base model, with all tokens that end an answer."""
+    stored = base.folder / GENERATION_CONFIG
+    settings = stored_settings(base.folder)
+    ends = end_ids_of(settings, load_tokenizer(base))
+    document = json.loads(stored.read_text("utf-8")) if stored.is_file() else settings.to_diff_dict()
+    (folder / GENERATION_CONFIG).write_text(json.dumps(document | {"eos_token_id": ends}, indent=2), "utf-8")

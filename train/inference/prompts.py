@@ -12,7 +12,7 @@ from train.data.rows.errors import RowError
 from train.data.shapes.messages import MessageReader
 from train.data.tokens.chat_template import ChatTemplate
 from train.data.tokens.render import with_parsed_calls
-from train.data.tokens.sample_prompts import conversation_tokens
+from train.data.tokens.sample_prompts import conversation_tokens, text_tokens
 from train.inference.answers import Prompt
 from train.inference.sampling import Sampling
 
@@ -66,7 +66,7 @@ def completion_prompts(
     """One prompt for each answer: `n` for the first prompt, then those of the next. Raises what `chat_prompts` does."""
     found = []
     for prompt in request.prompts:
-        tokens = tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+        tokens = text_tokens(prompt, tokenizer) if isinstance(prompt, str) else prompt
         if not tokens or not all(token < limits.vocabulary for token in tokens):
             raise InvalidRequestError(
                 f"prompt has no token, or one that the model does not have; it has {limits.vocabulary} tokens.",

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from peft import PeftModel
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from train.model.tokenizer import special_tokens
+
+_PROBE = [{"role": "user", "content": "Ready?"}, {"role": "assistant", "content": "Certainly."}]
+
 
 def end_token_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer: those of the model, and the tokenizer's end of text."""
+    """The tokens that end an answer: those of the model, the tokenizer's end of text, the template's end of turn."""
     return end_ids_of(model.generation_config, tokenizer)
 
 
@@ -19,7 +24,31 @@ def end_ids_of(settings: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -
     """The tokens that end an answer of a model with these settings, for a model that another process loads."""
     of_model = settings.eos_token_id
     known = of_model if isinstance(of_model, list) else [of_model]
-    return sorted({token for token in [*known, tokenizer.eos_token_id] if token is not None})
+    others = (tokenizer.eos_token_id, end_of_turn_id(tokenizer))
+    return sorted({token for token in (*known, *others) if token is not None})
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The special token that the chat template writes right after an answer; `None` where it writes none there.
+
+    Answers are trained with it, and many base models do not name it as an end: Qwen's template ends a turn with
+    `<|im_end|>`, and the files of the base models name `<|endoftext|>` only.
+    """
+    if not tokenizer.chat_template:
+        return None
+    try:
+        text = str(tokenizer.apply_chat_template(_PROBE, tokenize=False))
+    except (TemplateError, ValueError, TypeError, LookupError):
+        return None  # a template that refuses a plain chat is used for none
+    _, answer, after = text.rpartition(_PROBE[-1]["content"])
+    ids: list[int] = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"] if answer else []
+    return ids[0] if ids and ids[0] in special_tokens(tokenizer) else None
+
+
+def name_ends(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the tokens that end an answer into the settings that are saved with the model."""
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    whole.generation_config.eos_token_id = end_token_ids(whole, tokenizer)
 
 
 def stored_settings(folder: Path) -> GenerationConfig:

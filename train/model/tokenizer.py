@@ -73,6 +73,15 @@ def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
+    """The tokens that are read as markup wherever their text stands, by id.
+
+    That includes those without a role, as `<|eot_id|>` of Llama 3, which `all_special_tokens` leaves out.
+    """
+    added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+
+
 def _fetch(repo: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download, try_to_load_from_cache
 

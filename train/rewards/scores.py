@@ -15,7 +15,12 @@ MATCH_TIMEOUT_S = 1.0
 MAX_NUMBER_CHARS = 100
 """Longer numbers are ignored: their conversion would take long, and no reference answer has them."""
 
-_NUMBER = re.compile(r"(?:(?<![\w.])[-+])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d{1,3})?")
+MINUS_SIGN = "\u2212"
+"""Written by some models in place of a hyphen."""
+
+_NUMBER = re.compile(
+    r"(?:(?<![\w.])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d{1,3})?"
+)
 
 
 def exact_match(answer: str, reference: str, *, strip: bool, ignore_case: bool) -> float:
@@ -53,7 +58,7 @@ def last_number(text: str) -> float | None:
             found = match[0]
     if found is None or len(found) > MAX_NUMBER_CHARS:
         return None
-    return float(found.replace(",", ""))
+    return float(found.replace(",", "").replace(MINUS_SIGN, "-"))
 
 
 def follows_schema(answer: str, validator: Draft202012Validator | None) -> float:

@@ -12,7 +12,7 @@ from ftlab.schemas.training import TrainingConfig
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
-from train.data.doctor.left_out import left_out_of
+from train.data.doctor.left_out import first_left_out
 from train.data.doctor.lengths import LengthCounts
 from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.references import reference_remarks
@@ -22,11 +22,12 @@ from train.data.rows.errors import DatasetInvalidError
 from train.data.rows.labels import LabelCounts
 from train.data.tokens.encode import TokenisedRow, conversations, is_equal_pair, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
+from train.model.tokenizer import special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 8
+VERSION = 9
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -93,8 +94,8 @@ class Examination:
         self._renderer = renderer
         self._options = options
         self._findings = Findings(options.max_findings)
-        special_tokens = renderer.tokenizer.all_special_tokens
-        self._content = ContentCheck(special_tokens)
+        special = special_tokens(renderer.tokenizer).values()
+        self._content = ContentCheck(special)
         self._fingerprints = Fingerprints()
         self._labels = LabelCounts()
         self._lengths = LengthCounts()
@@ -104,7 +105,7 @@ class Examination:
         self._searched: dict[int, list[RenderedRow]] = {}
         self._ends_turns: bool | None = None
         self._trains_answers = options.assistant_only_loss and not options.generates_answers
-        self._says_stop = tuple(token for token in special_tokens if token.strip())
+        self._says_stop = tuple(token for token in special if token.strip())
         self._look_at_template()
 
     def on_refusal(self, number: int, line: int, error: InvalidRequestError) -> None:
@@ -122,10 +123,11 @@ class Examination:
             for rule, message in reference_remarks(row.row, self._options.rewards):
                 self._findings.add(rule, message, row.number, row.line)
             texts = self._with_all_turns(row)
-            if len(texts) == 1 and not texts[0].is_verbatim and (left_out := left_out_of(row.row, texts[0])):
+            if left_out := first_left_out(conversations(row.row, self._renderer), texts):
                 self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
             if row.number <= STOP_ROWS:
                 self._look_at_ends(texts)
+            self._look_at_starts(row, texts)
 
     def on_tokenised(self, rows: list[TokenisedRow]) -> None:
         """Count the tokens that are read, trained and cut off."""
@@ -241,6 +243,16 @@ class Examination:
             for start, end in text.spans:
                 ends = text.text[start:end].rstrip().endswith(self._says_stop) if self._says_stop else False
                 self._ends_turns = bool(self._ends_turns) or ends
+
+    def _look_at_starts(self, row: TokenisedRow, texts: list[RenderedRow]) -> None:
+        """A template of the model itself delimits the answers by how it begins them, so only another one can differ."""
+        if self._renderer.template.origin != "training" or all(map(self._renderer.begins_as_at_inference, texts)):
+            return
+        message = (
+            f"At inference, the model's chat template begins an answer with {self._renderer.answer_start!r}, and the "
+            "answer of the row does not begin so. Write its reasoning, or use the model without thinking."
+        )
+        self._findings.add(CheckRule.ANSWER_START_DIFFERS, message, row.number, row.line)
 
     def _look_at_length(self, row: TokenisedRow, kept: int, num_lost: int) -> None:
         max_length = self._options.max_length

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,18 @@ from train.data.tokens.render import RenderedRow
 
 _TAKEN = "\0"
 """Placeholder for the characters of a part that was found, so that no other part is found there."""
+
+
+def first_left_out(conversations: Sequence[tuple[str, Row]], texts: Sequence[RenderedRow]) -> str | None:
+    """A sentence about the first thing that the texts of a row lack; `None` where they have everything.
+
+    `conversations` are those of the row (`train.data.tokens.encode.conversations`), which a pair has two of. A row that
+    was refused has no texts.
+    """
+    for (part, conversation), text in zip(conversations, texts, strict=False):
+        if not text.is_verbatim and (left_out := left_out_of(conversation, text)):
+            return f"In '{part}': {left_out}" if part else left_out
+    return None
 
 
 def left_out_of(row: Row, rendered: RenderedRow) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError
-from train.data.doctor.left_out import left_out_of
+from train.data.doctor.left_out import first_left_out
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.tokens.encode import conversations
 from train.data.tokens.render import Renderer
@@ -32,11 +32,9 @@ def template_problems(
 
 
 def _problem(renderer: Renderer, number: int, row: Row) -> str | None:
-    for _, conversation in conversations(row, renderer):
-        try:
-            rendered = renderer.render(number, conversation)
-        except InvalidRequestError as error:
-            return error.message
-        if not rendered.is_verbatim and (left_out := left_out_of(conversation, rendered)):
-            return left_out
-    return None
+    parts = conversations(row, renderer)
+    try:
+        texts = [renderer.render(number, conversation) for _, conversation in parts]
+    except InvalidRequestError as error:
+        return error.message
+    return first_left_out(parts, texts)

@@ -45,17 +45,33 @@ def _rows(lines: "_Lines", delimiter: str) -> Iterator[Parsed]:
             problem = error
         else:
             if cells:
-                yield lines.row_line, lines.undecodable or _row(names, cells)
+                yield lines.row_line, lines.undecodable or _row(names, cells, lines, delimiter)
             continue
         yield lines.row_line, problem
         if problem.rule not in (Rule.BROKEN_CSV, Rule.ROW_TOO_LONG) or lines.is_inside_quotes:
             return
 
 
-def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | RowError:
+def _row(names: list[str], cells: list[str], lines: "_Lines", delimiter: str) -> dict[str, str | None] | RowError:
+    if any(_is_quoted_after_space(cell, lines, delimiter) for cell in cells):
+        return RowError(
+            Rule.BROKEN_CSV,
+            "A cell has white space before its first quote, so its quotes would be part of the text; remove the space.",
+        )
     if len(cells) != len(names):
         return RowError(Rule.WRONG_COLUMNS, f"The row has {len(cells)} columns, the header has {len(names)}.")
     return {name: cell or None for name, cell in zip(names, cells, strict=True)}
+
+
+def _is_quoted_after_space(cell: str, lines: "_Lines", delimiter: str) -> bool:
+    """Whether a cell of the current row was meant to be quoted, and is read as it is written: `a, "b"`.
+
+    A cell that really begins with a space and a quote is quoted as a whole, with its quotes written twice.
+    """
+    if not cell[:1].isspace() or not cell.lstrip().startswith('"'):
+        return False
+    text = lines.row_text
+    return text.startswith(cell) or delimiter + cell in text
 
 
 def _header(reader: Any, lines: "_Lines") -> list[str]:
@@ -103,6 +119,12 @@ class _Lines:
         self._num_row_bytes = 0
         self._num_row_quotes = 0
         self._first: str | RowError | None = None
+        self._row_lines: list[str] = []
+
+    @property
+    def row_text(self) -> str:
+        """The row as it is written."""
+        return "".join(self._row_lines)
 
     @property
     def is_inside_quotes(self) -> bool:
@@ -127,6 +149,7 @@ class _Lines:
     def begin_row(self) -> None:
         self.row_line = self.number + 1
         self.undecodable = None
+        self._row_lines = []
         self._num_row_bytes = self._num_row_quotes = 0
 
     def __iter__(self) -> "_Lines":
@@ -136,7 +159,9 @@ class _Lines:
         first, self._first = self._first, None
         if isinstance(first, RowError):
             raise first
-        return self._read() if first is None else first
+        line = self._read() if first is None else first
+        self._row_lines.append(line)
+        return line
 
     def _read(self) -> str:
         line = self._file.readline(jsonl.MAX_ROW_BYTES)

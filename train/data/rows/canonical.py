@@ -4,13 +4,13 @@ Every row keeps `line`, its number in the uploaded file. The other columns depen
 Python dicts they are
 
 - messages: `{"messages": [message, ...], "tools": [...]?, "is_joined": true?}`
-- preference: `{"prompt": [message, ...], "chosen": [...], "rejected": [...], "tools": [...]?}`
-- unpaired: `{"prompt": [message, ...], "completion": [...], "label": bool, "tools": [...]?}`
+- preference: `{"prompt": [message, ...], "chosen": [...], "rejected": [...], "tools": [...]?, "is_joined": true?}`
+- unpaired: `{"prompt": [message, ...], "completion": [...], "label": bool, "tools": [...]?, "is_joined": true?}`
 - text: `{"text": str}`
 - prompts: `{"prompt": [message, ...], "tools": [...]?, "is_joined": true?}`
 
-`is_joined` marks a prompt and a completion that were uploaded as two texts, or a prompt that was uploaded as a text:
-without a chat template, the answer follows the prompt in one text.
+`is_joined` marks a prompt and its answers that were uploaded as texts, or a prompt that was uploaded as a text: without
+a chat template, the answer follows the prompt in one text.
 
 A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `reasoning_content`, `name` and
 `tool_call_id` where the uploaded row has them.
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Message = dict[str, Any]
 
-VERSION = "2"
+VERSION = "3"
+READABLE_VERSIONS = frozenset({"2", VERSION})
+"""Rows of version 2 are the same, but pairs and rated answers have no `is_joined`."""
 BATCH_ROWS = 1000
 """Maximum number of rows in a record batch."""
 BATCH_CHARS = 8 * 1024**2
@@ -48,8 +50,20 @@ Kind = RowKind
 
 _COLUMNS: dict[Kind, dict[str, str]] = {
     Kind.MESSAGES: {"messages": "messages", "tools": "json", "is_joined": "bool"},
-    Kind.PREFERENCE: {"prompt": "messages", "chosen": "messages", "rejected": "messages", "tools": "json"},
-    Kind.UNPAIRED: {"prompt": "messages", "completion": "messages", "label": "bool", "tools": "json"},
+    Kind.PREFERENCE: {
+        "prompt": "messages",
+        "chosen": "messages",
+        "rejected": "messages",
+        "tools": "json",
+        "is_joined": "bool",
+    },
+    Kind.UNPAIRED: {
+        "prompt": "messages",
+        "completion": "messages",
+        "label": "bool",
+        "tools": "json",
+        "is_joined": "bool",
+    },
     Kind.TEXT: {"text": "string"},
     Kind.PROMPTS: {"prompt": "messages", "tools": "json", "is_joined": "bool"},
 }
@@ -122,7 +136,7 @@ class CanonicalFile:
         try:
             reader = pa.ipc.open_file(source)
             metadata = reader.schema.metadata or {}
-            if metadata.get(b"ftlab.version") != VERSION.encode():
+            if metadata.get(b"ftlab.version", b"").decode() not in READABLE_VERSIONS:
                 raise pa.ArrowInvalid
             return cls(source, reader, Kind(metadata[b"ftlab.kind"].decode()))
         except pa.ArrowInvalid:
@@ -174,7 +188,7 @@ class CanonicalFile:
         return list(accumulate((self._reader.get_batch(i).num_rows for i in batches), initial=0))
 
     def _rows(self, batch: "pa.RecordBatch") -> list[tuple[int, Row]]:
-        columns = _COLUMNS[self.kind]
+        columns = {name: kind for name, kind in _COLUMNS[self.kind].items() if name in batch.schema.names}
         values = [values_of(batch.column(name), type_name) for name, type_name in columns.items()]
         names = list(columns)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]

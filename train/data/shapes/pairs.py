@@ -1,5 +1,6 @@
 """Preference rows: a better and a worse answer to one prompt, or one answer with a verdict."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from train.data.rows.canonical import Message, Row
@@ -16,7 +17,8 @@ _LABELS = {"true": True, "1": True, "false": False, "0": False}
 def read_preference(row: Row, reader: MessageReader) -> Row:
     """`prompt`, `chosen` and `rejected`; without `prompt`, the messages that both conversations begin with."""
     normal = _read_preference(row, reader)
-    return normal | {"prompt": with_system(row, normal["prompt"]), **optional_tools(row)}
+    joined = joined_where(row, ("prompt", "chosen", "rejected"), reader)
+    return normal | {"prompt": with_system(row, normal["prompt"]), **optional_tools(row), **joined}
 
 
 def read_openai_dpo(row: Row, reader: MessageReader) -> Row:
@@ -41,7 +43,8 @@ def read_unpaired(row: Row, reader: MessageReader) -> Row:
     completion = _answer(row["completion"], "completion", reader)
     answer = [_said(completion)] if isinstance(completion, str) else _completion(completion, "completion")
     prompt = with_system(row, prompt_of(row["prompt"], reader))
-    return {"prompt": prompt, "completion": answer, "label": label, **optional_tools(row)}
+    joined = joined_where(row, ("prompt", "completion"), reader)
+    return {"prompt": prompt, "completion": answer, "label": label, **optional_tools(row), **joined}
 
 
 def verdict(value: object) -> bool | None:
@@ -157,6 +160,12 @@ def with_system(row: Row, messages: list[Message]) -> list[Message]:
             "The row has 'system', and its messages begin with another system message; keep one.",
         )
     return messages
+
+
+def joined_where(row: Row, names: Sequence[str], reader: MessageReader) -> dict[str, Any]:
+    """`{"is_joined": True}` where all these fields are texts, else an empty dict."""
+    is_joined = all(isinstance(reader.from_cell(row.get(name), name), str) for name in names)
+    return {"is_joined": True} if is_joined else {}
 
 
 def optional_tools(row: Row) -> dict[str, Any]:

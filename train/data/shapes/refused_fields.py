@@ -25,12 +25,12 @@ def refuse_unread(row: object, shape: Shape) -> None:
 def _refuse_verdict(row: Row, shape: Shape) -> None:
     """Refuse a row that says which answer is good or bad, where the shape trains the answer regardless.
 
-    Of labels, only true and false count: numbers may be classes.
+    Of labels, only true and false count, also as the texts that a table has: numbers may be classes.
     """
     if FORMS[shape].kind is not Kind.MESSAGES:
         return
     judged = [name for name in _REJECTED if row.get(name) not in (None, "", [])]
-    judged += [name for name in _LABELS if isinstance(row.get(name), bool)]
+    judged += [name for name in _LABELS if str(row.get(name)).strip().lower() in ("true", "false")]
     if judged:
         raise RowError(
             Rule.UNSUPPORTED_FIELD,

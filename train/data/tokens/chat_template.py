@@ -96,9 +96,25 @@ def _render(
 
     with _RENDERING:
         texts, marks = render_jinja_template(
-            [messages], tools=tools, chat_template=_prepared(template), **options, **tokenizer.special_tokens_map
+            [messages],
+            tools=_as_functions(tools),
+            chat_template=_prepared(template),
+            **options,
+            **tokenizer.special_tokens_map,
         )
     return str(texts[0]), marks[0] if marks else []
+
+
+def _as_functions(tools: list[Any] | None) -> list[Any] | None:
+    """The tools in OpenAI's form, which templates expect; a function alone, as in ShareGPT, gets its wrapper."""
+    return None if tools is None else [_as_function(tool) for tool in tools]
+
+
+def _as_function(tool: Any) -> Any:
+    is_alone = isinstance(tool, dict) and "function" not in tool and isinstance(tool.get("name"), str)
+    if not is_alone or tool.get("type", "function") != "function":
+        return tool
+    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
 
 
 @lru_cache(maxsize=32)

@@ -203,10 +203,8 @@ def _answered(row: Row, answer: list[Message], *, only_answer: bool) -> Row:
         message | {"weight": 0} if only_answer and message["role"] == "assistant" else message
         for message in row["prompt"]
     ]
-    conversation: Row = {"messages": prompt + answer}
-    if "tools" in row:
-        conversation["tools"] = row["tools"]
-    return conversation
+    shared: Row = {name: row[name] for name in ("tools", "is_joined") if name in row}
+    return {"messages": prompt + answer} | shared
 
 
 def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:

@@ -76,6 +76,8 @@ def _answer_place(messages: Sequence[Message]) -> int:
 
 def prompt_text(number: int, row: Row, messages: list[Message], renderer: Renderer) -> str:
     """What the model reads before it writes the last of the `messages`. Raise what `Renderer.render` raises."""
+    if renderer.template.origin != "none":
+        return renderer.render_prompt(number, messages[:-1], row.get("tools"))
     context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:-1]]
     rendered = renderer.render(number, row | {"messages": [*context, messages[-1] | {"weight": 1}]})
     return rendered.text[: rendered.spans[-1][0]]

@@ -93,7 +93,7 @@ class Renderer:
         limit = boundary = None
         if self.template.origin != "none":
             tools = row.get("tools")
-            text = self._render_whole(number, messages, tools)
+            text = self._render_whole(number, lambda: self._apply(messages, tools))
             limit = kept_chars(text) if kept_chars and wanted and len(messages) > MANY_MESSAGES else None
             known = self._known_turns(text, messages, tools, wanted) if limit is None else None
             turns = self._find_turns(number, text, messages, tools, wanted, limit) if known is None else known
@@ -112,6 +112,37 @@ class Renderer:
             boundary=boundary,
             has_all_turns=limit is None,
         )
+
+    def render_prompt(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
+        """What the model reads at inference before it answers the messages of row `number`, by its own chat template.
+
+        A training template may write earlier turns differently, and leave out how an answer begins. Raise as `render`.
+        """
+        own = ChatTemplate.of(self.tokenizer)
+        parsed = [with_parsed_calls(message) for message in messages]
+        return self._render_whole(number, lambda: own.render(self.tokenizer, parsed, tools, add_generation_prompt=True))
+
+    @cached_property
+    def answer_start(self) -> str:
+        """What the model's own template writes before an answer at inference; empty where it writes nothing."""
+        own = ChatTemplate.of(self.tokenizer)
+        try:
+            question, prompt = (
+                own.render(self.tokenizer, _PROBE[:1], None, add_generation_prompt=is_prompt)
+                for is_prompt in (False, True)
+            )
+        except _REFUSALS:
+            return ""
+        return prompt.removeprefix(question)
+
+    def begins_as_at_inference(self, rendered: RenderedRow) -> bool:
+        """Whether the first trained answer of a conversation begins as an answer does at inference."""
+        start = next(iter(rendered.turns.values()), None)
+        if start is None or not self.answer_start:
+            return True
+        reach = len(self.answer_start)
+        # The turn may begin behind these words or with them.
+        return self.answer_start in rendered.text[max(0, start[0] - reach) : start[0] + reach]
 
     def _without_end(self, message: Message) -> Message:
         """An answer without the eos that it brings along, where the template writes one itself."""
@@ -151,9 +182,9 @@ class Renderer:
         ends = list(accumulate(map(len, lines), initial=len(self._bos)))
         return self._bos + "".join(lines), [(ends[i], ends[i + 1]) for i in wanted]
 
-    def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
+    def _render_whole(self, number: int, render: Callable[[], str]) -> str:
         try:
-            return self._apply(messages, tools)
+            return render()
         except TemplateSyntaxError as error:
             raise InvalidRequestError(
                 f"The model's chat template cannot be read ({str(error)[:200].rstrip('.')}). Fetch the model again, or "

@@ -88,11 +88,17 @@ def conversation_tokens(
     """
     template = ChatTemplate.of(tokenizer)
     if template.origin == "none":
-        text = "\n".join(message["content"] for message in messages) + ("" if is_text else "\n")
-    else:
-        text = template.render(tokenizer, messages, tools, add_generation_prompt=True)
-    tokens: list[int] = tokenizer(text, add_special_tokens=template.origin == "none")["input_ids"]
+        return text_tokens("\n".join(message["content"] for message in messages) + ("" if is_text else "\n"), tokenizer)
+    text = template.render(tokenizer, messages, tools, add_generation_prompt=True)
+    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens
+
+
+def text_tokens(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens of a text that the model is to continue: without the end that some tokenizers write behind a text."""
+    tokens: list[int] = tokenizer(text)["input_ids"]
+    writes_end = tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id
+    return tokens[:-1] if writes_end else tokens
 
 
 def _invalid(message: str) -> InvalidRequestError:

@@ -9,6 +9,7 @@ from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.tokens.encode import backend_of, conversations, token_ranges
 from train.data.tokens.prompts import ANY_ANSWER, prompt_text
 from train.data.tokens.render import RenderedRow, Renderer
+from train.model.tokenizer import special_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -43,7 +44,7 @@ def token_rows(
             message = f"The dataset has {file.num_rows:,} rows; there is no row {number:,}."
             raise NotFoundError(message, "row_not_found", "row") from None
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
-    special_ids = set(tokenizer.all_special_ids)
+    special_ids = set(special_tokens(tokenizer))
     if file.kind is Kind.PROMPTS:
         text = prompt_text(number, row, [*row["prompt"], ANY_ANSWER], renderer)
         return [_token_row(number, line, "", RenderedRow(text, []), backend, special_ids, max_length)]

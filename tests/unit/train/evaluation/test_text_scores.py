@@ -26,6 +26,8 @@ def test_rouge_is_that_of_google(answer: str, reference: str, one: float, two: f
 
 def test_rouge_counts_words_of_every_alphabet():
     assert rouge("Привет, мир", "мир", "rouge1") == pytest.approx(2 / 3)
+    assert rouge("की", "कि", "rouge1") == 0.0, "vowels are marks of a letter"
+    assert rouge("e\u0301te\u0301", "ete", "rouge1") == 0.0
 
 
 @pytest.mark.parametrize(

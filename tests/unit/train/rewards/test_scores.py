@@ -63,6 +63,7 @@ def test_a_regular_expression_that_takes_exponential_time_is_stopped() -> None:
         ("7 plus 5 is 12.", 12.0),
         ("-1,234.5 dollars", -1234.5),
         ("x=.5", 0.5),
+        ("about \u22127", -7.0),
         ("2e3", 2000.0),
         ("from 3-5", 5.0),
         ("1,2345", 2345.0),

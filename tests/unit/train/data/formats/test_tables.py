@@ -51,6 +51,13 @@ def test_semicolons_and_tabs():
         (b"a,b\n1\n3,4\n", [(2, Rule.WRONG_COLUMNS), (3, {"a": "3", "b": "4"})]),
         (b"a,b\n1,2,3\n3,4\n", [(2, Rule.WRONG_COLUMNS), (3, {"a": "3", "b": "4"})]),
         (b'a,b\n"1"2,3\n3,4\n', [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
+        # Read as they are, the quotes would be part of the text.
+        (b'a, b\n"1", "2"\n3,4\n', [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
+        (b'a,b\n "1, one",2\n3,4\n', [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
+        (
+            b'a,b\n1," ""2"", she said"\n 3,"4 "\n',
+            [(2, {"a": "1", "b": ' "2", she said'}), (3, {"a": " 3", "b": "4 "})],
+        ),
         (b"a,b\n1\r2,3\n3,4\n", [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
         (b"a,b\n\xff,3\n3,4\n", [(2, Rule.INVALID_UTF8), (3, {"a": "3", "b": "4"})]),
         (b'a,b\n3,4\n"1,2\n3,4\n', [(2, {"a": "3", "b": "4"}), (3, Rule.CUT_OFF)]),

@@ -23,11 +23,13 @@ ROWS: dict[Kind, list[dict[str, Any]]] = {
     ],
     Kind.PREFERENCE: [
         {"prompt": [USER], "chosen": [ANSWER], "rejected": [{"role": "assistant", "content": "No."}]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [CALLING], "is_joined": True},
         {"prompt": [USER, ANSWER, USER], "chosen": [CALLING, RESULT, ANSWER], "rejected": [ANSWER], "tools": TOOLS},
     ],
     Kind.UNPAIRED: [
         {"prompt": [USER], "completion": [ANSWER], "label": True},
         {"prompt": [USER], "completion": [ANSWER], "label": False, "tools": TOOLS},
+        {"prompt": [USER], "completion": [ANSWER], "label": True, "is_joined": True},
     ],
     Kind.TEXT: [{"text": "Once upon a time"}, {"text": "\n"}],
     Kind.PROMPTS: [{"prompt": [USER], "is_joined": True}, {"prompt": [USER, ANSWER, USER], "tools": TOOLS}],
@@ -114,6 +116,18 @@ def test_a_torn_or_foreign_file_is_named(tmp_path: Path, cut: int):
 
 def test_a_later_version_is_not_misread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write(tmp_path / "rows.arrow", Kind.TEXT, [{"text": "x"}])
-    monkeypatch.setattr(canonical, "VERSION", "later")
+    monkeypatch.setattr(canonical, "READABLE_VERSIONS", {"later"})
     with pytest.raises(DatasetInvalidError, match="another version"):
         CanonicalFile.open(path)
+
+
+@pytest.mark.parametrize("kind", [Kind.PREFERENCE, Kind.UNPAIRED])
+def test_rows_of_the_version_before_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind):
+    columns = {name: value for name, value in canonical._COLUMNS[kind].items() if name != "is_joined"}
+    with monkeypatch.context() as earlier:
+        earlier.setattr(canonical, "VERSION", "2")
+        earlier.setitem(canonical._COLUMNS, kind, columns)
+        path = write(tmp_path / "rows.arrow", kind, ROWS[kind])
+    with CanonicalFile.open(path) as file:
+        found = [row for _, row in file.rows()]
+    assert found == [{name: value for name, value in row.items() if name != "is_joined"} for row in ROWS[kind]]

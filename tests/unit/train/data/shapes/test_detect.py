@@ -217,7 +217,8 @@ def turns(*contents: str) -> list[dict[str, str]]:
     ],
 )
 def test_a_mapping_names_the_columns(row: dict[str, Any], columns: dict[str, str], shape: Shape, normal: Any):
-    normal = normal | ({"is_joined": True} if shape is Shape.PROMPT_COMPLETION else {})
+    joined = (Shape.PROMPT_COMPLETION, Shape.PREFERENCE, Shape.UNPAIRED)
+    normal = normal | ({"is_joined": True} if shape in joined else {})
     assert mapped(row, columns) == (shape, normal)
     assert mapped(row, columns, shape) == (shape, normal)
 

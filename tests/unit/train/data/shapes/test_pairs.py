@@ -14,18 +14,19 @@ SYSTEM, USER, MORE = said("system", "Be kind."), said("user", "Where?"), said("u
 GOOD, BAD = said("assistant", "Here."), said("assistant", "Go away.")
 TOOLS = [{"type": "function", "function": {"name": "look"}}]
 PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+AS_TEXTS = {"is_joined": True}
 
 
 @pytest.mark.parametrize(
     ("row", "normal"),
     [
-        ({"prompt": "Where?", "chosen": "Here.", "rejected": "Go away."}, PAIR),
+        ({"prompt": "Where?", "chosen": "Here.", "rejected": "Go away."}, PAIR | AS_TEXTS),
         ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}, PAIR),
         ({"prompt": "Where?", "chosen": [GOOD], "rejected": [BAD]}, PAIR),
         ({"prompt": "Where?", "chosen": GOOD, "rejected": BAD}, PAIR),
         (
             {"system": "Be kind.", "prompt": "Where?", "chosen": "Here.", "rejected": "Go away."},
-            PAIR | {"prompt": [SYSTEM, USER]},
+            PAIR | {"prompt": [SYSTEM, USER]} | AS_TEXTS,
         ),
         ({"system": "Be kind.", "prompt": [SYSTEM, USER], "chosen": [GOOD], "rejected": [BAD]},
          PAIR | {"prompt": [SYSTEM, USER]}),
@@ -48,7 +49,8 @@ PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
             {"chosen": [USER, GOOD, MORE, GOOD], "rejected": [USER, GOOD, USER, BAD]},
             {"prompt": [USER], "chosen": [GOOD, MORE, GOOD], "rejected": [GOOD, USER, BAD]},
         ),
-        ({"prompt": "Where?", "chosen": "Here.", "rejected": "Go away.", "tools": TOOLS}, PAIR | {"tools": TOOLS}),
+        ({"prompt": "Where?", "chosen": "Here.", "rejected": "Go away.", "tools": TOOLS},
+         PAIR | {"tools": TOOLS} | AS_TEXTS),
     ],
 )  # fmt: skip
 def test_preference_rows(row: dict[str, Any], normal: dict[str, Any]):
@@ -121,7 +123,7 @@ def test_broken_openai_dpo_rows(row: dict[str, Any], rule: Rule):
 )
 def test_unpaired_rows(written: Any, label: bool):
     row = {"prompt": "Where?", "completion": "Here.", "label": written}
-    assert normalise(row, Shape.UNPAIRED) == {"prompt": [USER], "completion": [GOOD], "label": label}
+    assert normalise(row, Shape.UNPAIRED) == {"prompt": [USER], "completion": [GOOD], "label": label} | AS_TEXTS
     as_messages = {"prompt": [USER], "completion": [GOOD], "label": written, "tools": TOOLS}
     assert normalise(as_messages, Shape.UNPAIRED) == as_messages | {"label": label}
     assert normalise(row | {"system": "Be kind."}, Shape.UNPAIRED)["prompt"] == [SYSTEM, USER]
