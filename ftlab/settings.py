@@ -71,6 +71,10 @@ class Settings(BaseModel):
     """Folders that may contain local base models, besides `home/models`."""
     reward_files: tuple[Path, ...] = ()
     """Python files, and folders of them, whose functions jobs may use as rewards; default: none. Jobs run this code."""
+    lm_eval_tasks: Path | None = None
+    """Folder of tasks of lm-evaluation-harness that evaluations may name; default: none. Evaluations run the Python
+    functions that its files name.
+    """
     cpus: int | None = Field(default=None, ge=1)
     """CPU cores given to training; default: all."""
     standby: bool = True
@@ -233,11 +237,11 @@ class Settings(BaseModel):
             raise ValueError("quota_monthly_cost needs prices, without which no job has a cost")
         return self
 
-    @field_validator("home")
+    @field_validator("home", "lm_eval_tasks")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
+    def _absolute(cls, folder: Path | None) -> Path | None:
         try:
-            return home.expanduser().absolute()
+            return folder and folder.expanduser().absolute()
         except RuntimeError:
             raise ValueError("it is in the home folder of a user who does not exist") from None
 

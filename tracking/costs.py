@@ -137,7 +137,7 @@ def _rate_now(settings: Settings, pending: Sequence[AttemptRecord]) -> Decimal:
 def _estimated(
     settings: Settings, job: JobRecord, records: Sequence[CostRecord], pending: Sequence[AttemptRecord]
 ) -> Decimal | None:
-    """What the training was expected to cost, at the prices of the first attempt."""
+    """What the training or the evaluation was expected to cost, at the prices of the first attempt."""
     if job.estimated_time_s is None:
         return None
     if records:

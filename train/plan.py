@@ -170,9 +170,12 @@ class EvaluationPlan(RunPlan):
     """What the process of an evaluation needs to know."""
 
     config: EvaluationConfig
-    dataset: DataFile
+    dataset: DataFile | None
+    """`None` where only tasks are measured."""
     models: tuple[MeasuredModel, ...]
     """Base models first."""
+    tasks_folder: Path | None = None
+    """Folder of the tasks of lm-evaluation-harness that this service has."""
     judges: Mapping[str, JudgeServer] = field(default_factory=dict)
     """The judges that the metrics name, without their keys."""
     identities: tuple[str, ...] | None = None
@@ -291,7 +294,9 @@ class ModelLoaded:
     revision: str | None = None
     """Revision of the base model, to be kept for the job's later attempts; `None` where there is nothing to keep."""
     num_tokens: int | None = None
-    """Tokens of all steps of the job, as an estimate counts them."""
+    """Tokens of all steps of the job, as an estimate counts them; of an evaluation, those that its models read."""
+    num_answer_tokens: int = 0
+    """Most tokens that the models of an evaluation generate."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 
 from cluster.events.documents import to_documents
 from cluster.interfaces import EventHubClient
+from cluster.runs.earlier_evaluations import earlier_speeds
 from cluster.runs.earlier_runs import earlier_runs
+from cluster.runs.evaluated_models import evaluated_models
 from ftlab.backoff import backoff_s
-from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
+from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.schemas import CheckpointPayload, EvaluationConfig, JobConfig, MetricsPayload, ProgressPayload
+from ftlab.settings import Settings
 from ftlab.status import CAUSES, JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
@@ -47,9 +50,17 @@ class AttemptLog:
     """
 
     def __init__(
-        self, store: Store, hub: EventHubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None
+        self,
+        store: Store,
+        hub: EventHubClient,
+        ref: JobRef,
+        on_end: Callable[[], object] = lambda: None,
+        settings: Settings | None = None,
     ) -> None:
-        """`on_end` is called once this log has ended the attempt in the database."""
+        """`on_end` is called once this log has ended the attempt in the database. Without `settings`, no evaluation
+        gets an estimate.
+        """
+        self._settings = settings
         self._store = store
         self._hub = hub
         self._ref = ref
@@ -269,7 +280,7 @@ class AttemptLog:
                 new = []
                 if event.payload.revision is not None:
                     tx.jobs.set_model_revision(self._ref, event.payload.revision)
-                self._write_estimate(tx, event.payload.num_tokens)
+                self._write_estimate(tx, event.payload)
                 written += self._move(tx, JobStatus.RUNNING)
             elif isinstance(event.payload, EngineReady):
                 tx.engines.set_address(self._ref, event.payload.address, event.payload.token)
@@ -283,14 +294,21 @@ class AttemptLog:
                 self._write_checkpoint(tx, event.payload, event.at)
         return written
 
-    def _write_estimate(self, tx: Transaction, num_tokens: int | None) -> None:
-        """Keep what the training should take, to be shown beside what it took. Later attempts change nothing."""
-        if num_tokens is None or self._ref.attempt > 1:
+    def _write_estimate(self, tx: Transaction, loaded: ModelLoaded) -> None:
+        """Keep what the work should take, to be shown beside what it took. Later attempts change nothing."""
+        if loaded.num_tokens is None or self._ref.attempt > 1:
             return
         job = tx.jobs.get(self._ref.id)
-        config = job.training_config
-        if config is not None and (speed := earlier_runs(tx, job.owner, config).speed):
-            tx.jobs.set_estimate(self._ref, num_tokens / speed.tokens_per_s)
+        config = job.config
+        if isinstance(config, JobConfig) and (speed := earlier_runs(tx, job.owner, config).speed):
+            tx.jobs.set_estimate(self._ref, loaded.num_tokens / speed.tokens_per_s)
+        if isinstance(config, EvaluationConfig) and self._settings is not None:
+            try:
+                models = evaluated_models(tx, self._settings, config.models)
+            except NotFoundError:  # the base model of one was deleted since the plan was made
+                return
+            if speeds := earlier_speeds(tx, self._settings, job.owner, config, models):
+                tx.jobs.set_estimate(self._ref, speeds.time_s(loaded.num_tokens, loaded.num_answer_tokens))
 
     def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:
         points = [

@@ -188,7 +188,7 @@ class RunDriver:
         recorded = plan.recorded_checkpoints if isinstance(plan, TrainingPlan) else ()
         self._newest_checkpoint = max(recorded, default=None)
         ref = JobRef(plan.job_id, plan.attempt)
-        self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended)
+        self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended, self._settings)
         if self._workers:
             self._tell_processes()
         self._planned.set()

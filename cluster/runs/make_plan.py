@@ -97,12 +97,13 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
 def _evaluation_plan(
     tx: Transaction, settings: Settings, job: JobRecord, config: EvaluationConfig, common: _CommonParts
 ) -> EvaluationPlan:
-    dataset = tx.datasets.get(config.dataset)
+    dataset = tx.datasets.get(config.dataset) if config.dataset is not None else None
     submitted = tx.evaluations.get(job.id)
     return EvaluationPlan(
         **common,
         config=config,
-        dataset=DataFile(dataset.id, dataset_rows(settings, dataset)),
+        dataset=DataFile(dataset.id, dataset_rows(settings, dataset)) if dataset else None,
+        tasks_folder=settings.lm_eval_tasks,
         models=evaluated_models(tx, settings, config.models),
         judges={name: settings.judges[name] for name in config.judges if name in settings.judges},
         identities=submitted.identities if submitted else None,

@@ -70,8 +70,9 @@ def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef
             results = EvaluationResults.model_validate_json(file.read_bytes())
         except (OSError, ValueError):
             continue  # its files were removed
-        [dataset] = [each.name for each in tx.datasets.of_ids([results.dataset_id], owner=job.owner)] or [""]
-        yield from _of_results(results, names, dataset or results.dataset_id)
+        dataset_id = results.dataset_id or ""
+        [dataset] = [each.name for each in tx.datasets.of_ids([dataset_id], owner=job.owner)] or [dataset_id]
+        yield from _of_results(results, names, dataset)
 
 
 def _of_results(results: EvaluationResults, names: set[str], dataset: str) -> Iterator[Measured]:
@@ -83,4 +84,6 @@ def _of_results(results: EvaluationResults, names: set[str], dataset: str) -> It
         for metric in model.metrics:
             base = values.get((model.base, metric.metric))
             p_value = tests.get((model.key, model.base, metric.metric))
-            yield Measured(dataset, metric.metric, metric.num_rows, base, metric.value, p_value)
+            task, slash, name = metric.metric.partition("/")
+            measured_on, shown = (task, name) if slash else (dataset, metric.metric)
+            yield Measured(measured_on, shown, metric.num_rows, base, metric.value, p_value)

@@ -103,7 +103,8 @@ def _print_evaluations(session: Session, found: "Comparison") -> None:
     session.output.data("")
     names = [run.name for run in found.runs]
     rows = [
-        (each.metric, each.dataset_id, number(each.base), *map(measured, each.values)) for each in found.evaluations
+        (each.metric, each.dataset_id or "", number(each.base), *map(measured, each.values))
+        for each in found.evaluations
     ]
     session.output.table(("METRIC", "DATASET", "BASE", *names), rows, shrink=names)
 

@@ -23,13 +23,17 @@ def evaluate(
         list[str], typer.Argument(metavar="MODEL...", help="Models, as 'job:ID', 'model:ID', 'org/name' or a path.")
     ],
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="DATASET", help="File, id or name of the dataset to measure on.")
-    ],
+        str | None, typer.Option("--dataset", metavar="DATASET", help="File, id or name of the dataset to measure on.")
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
             "--metric", "-m", metavar="METRIC", help="Type of a metric, or '{type: TYPE, ...}'; may be repeated."
         ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", "-t", metavar="TASK", help="Task of lm-eval that the service has; may be repeated."),
     ] = None,
     max_rows: Annotated[int | None, typer.Option("--max-rows", help="Measure only the first rows.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation.")] = None,
@@ -42,12 +46,14 @@ def evaluate(
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the results and print them.")] = True,
 ) -> None:
-    """Measure models and their base models on a dataset: is the tuned model better?"""
+    """Measure models and their base models on a dataset or on tasks: is the tuned model better?"""
     from ftlab.cli.follow import detaching, follow_to_end
     from ftlab.cli.job_source import assign, source_of
     from ftlab.cli.submit import dataset_ids, report_submitted
 
-    document = _document(models, dataset, metrics or ["perplexity"], max_rows, name)
+    if dataset is None and not tasks:
+        raise typer.BadParameter("name the rows to measure on, with --dataset or --task.", param_hint="--dataset")
+    document = _document(models, dataset, metrics, tasks, max_rows, name)
     if again:
         document["reuse"] = False
     for assignment in assignments or []:
@@ -87,15 +93,21 @@ def results(
 
 
 def _document(
-    models: list[str], dataset: str, metrics: list[str], max_rows: int | None, name: str | None
+    models: list[str],
+    dataset: str | None,
+    metrics: list[str] | None,
+    tasks: list[str] | None,
+    max_rows: int | None,
+    name: str | None,
 ) -> dict[str, Any]:
-    given = {"max_rows": max_rows, "name": name}
-    return {
-        "kind": "evaluation",
-        "models": models,
+    given = {
         "dataset": dataset,
-        "metrics": [_metric(text) for text in metrics],
-    } | {key: value for key, value in given.items() if value is not None}
+        "metrics": [_metric(text) for text in metrics] if metrics else None,
+        "tasks": [_task(text) for text in tasks] if tasks else None,
+        "max_rows": max_rows,
+        "name": name,
+    }
+    return {"kind": "evaluation", "models": models} | {key: value for key, value in given.items() if value is not None}
 
 
 def _metric(text: str) -> Any:
@@ -104,6 +116,13 @@ def _metric(text: str) -> Any:
 
     value = read_yaml(text, "--metric")
     return {"type": value} if isinstance(value, str) else value
+
+
+def _task(text: str) -> Any:
+    """The task that an option names: its name, or a mapping in YAML."""
+    from ftlab.schemas.job_file import read_yaml
+
+    return read_yaml(text, "--task") if text.lstrip().startswith("{") else text
 
 
 def _print_results(session: Session, found: "EvaluationResults") -> None:

@@ -136,7 +136,8 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": duration(job.run_time_s),
-        "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of training",
+        "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of {_work(job)}",
+        "Peak memory": _peak_memory(session, job),
         "Cost": _cost(job),
     }
 
@@ -165,6 +166,31 @@ def _load(session: Session, job: "Job") -> str | None:
         return None
 
 
+def _work(job: "Job") -> str:
+    """What the estimates of a job are for."""
+    from ftlab.status import JobKind
+
+    return "training" if job.kind is JobKind.TRAINING else "reading and answering"
+
+
+def _peak_memory(session: Session, job: "Job") -> str | None:
+    """What an evaluation needed, with what was estimated before; `None` for another job."""
+    from ftlab.errors import ConflictError, NotFoundError
+    from ftlab.formatting import size
+    from ftlab.status import JobKind, JobStatus
+
+    if job.kind is not JobKind.EVALUATION or job.status is not JobStatus.COMPLETED:
+        return None
+    try:
+        found = session.client.evaluations.results(job.id)
+    except (ConflictError, NotFoundError):  # its files were removed
+        return None
+    if found.peak_memory_bytes is None:
+        return None
+    estimated = found.estimated_memory_bytes
+    return size(found.peak_memory_bytes) + (f"; estimated {size(estimated)}" if estimated is not None else "")
+
+
 def _cost(job: "Job") -> str | None:
     from decimal import Decimal
 
@@ -178,7 +204,7 @@ def _cost(job: "Job") -> str | None:
     if job.cost.expected is not None:
         text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
     if job.cost.estimated is not None:
-        text += f"; estimated {money(job.cost.estimated, job.cost.currency)} for the training"
+        text += f"; estimated {money(job.cost.estimated, job.cost.currency)} for the {_work(job)}"
     return text
 
 
@@ -215,10 +241,12 @@ def _settings_of_kind(session: Session, job: "Job") -> dict[str, object]:
     """What a job that does not train works on."""
     config: Mapping[str, Any] = job.resolved_config or job.config
     metrics = [str(metric.get("type")) for metric in config.get("metrics") or ()]
+    tasks = [str(task.get("name") if isinstance(task, dict) else task) for task in config.get("tasks") or ()]
     return {
         "Models": ", ".join(config.get("models") or ()) or None,
         "Dataset": ", ".join(_dataset(session, dataset) for dataset in job.datasets) or None,
         "Metrics": ", ".join(metrics) or None,
+        "Tasks": ", ".join(tasks) or None,
     }
 
 

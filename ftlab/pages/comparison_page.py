@@ -93,7 +93,7 @@ def _body(found: Comparison) -> Iterator[str]:
             (
                 (
                     text(each.metric),
-                    f"<code>{text(each.dataset_id)}</code>",
+                    f"<code>{text(each.dataset_id)}</code>" if each.dataset_id else "",
                     text(number(each.base)),
                     *(text(measured(value)) for value in each.values),
                 )

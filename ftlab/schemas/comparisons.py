@@ -98,7 +98,8 @@ class ComparedMetric(WireModel):
     """A metric that evaluations measured on the same rows with the same settings."""
 
     metric: str
-    dataset_id: str
+    dataset_id: str | None = None
+    """`None` for a metric of a task."""
     is_lower_better: bool = False
     base: float | None = None
     """The value of the base model."""

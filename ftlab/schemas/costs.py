@@ -84,8 +84,8 @@ class JobCost(WireModel):
     expected: Decimal | None = None
     """Amount at the last step, by the estimated time left; only while it trains."""
     estimated: Decimal | None = None
-    """What the training was expected to cost when it began: `estimated_time_s` of the job, on the devices of its first
-    attempt."""
+    """What the training or the evaluation was expected to cost when it began: `estimated_time_s` of the job, on the
+    devices of its first attempt."""
 
 
 class CostSum(WireModel):

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
 from ftlab.schemas.base_config import BaseJobConfig
+from ftlab.schemas.bench_tasks import MAX_TASKS, NamedTask
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.config import DatasetId
 from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore
@@ -139,26 +140,53 @@ class EvaluationConfig(BaseJobConfig):
     models: list[ModelReference] = Field(min_length=1, max_length=MAX_MODELS)
     """The models to measure, each named like `model` of a training job. Their base models are
     measured before them, without being named."""
-    dataset: DatasetId
-    """Id or unique name of the dataset whose rows the models answer."""
-    metrics: list[Metric] = Field(default=[Perplexity()], min_length=1, max_length=MAX_METRICS)
-    """What is measured."""
+    dataset: DatasetId | None = None
+    """Id or unique name of the dataset whose rows the models answer; required without `tasks`."""
+    metrics: list[Metric] = Field(default=[Perplexity()], max_length=MAX_METRICS)
+    """What is measured on the dataset."""
+    tasks: list[NamedTask] = Field(default=[], max_length=MAX_TASKS)
+    """Tasks of lm-evaluation-harness, which have rows and metrics of their own: names, or objects with settings."""
     generation: Generation = Generation()
-    """How the models answer; not used by `perplexity`."""
+    """How the models answer; not used by `perplexity` and `tasks`."""
     max_rows: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Number of rows, from the first. Default: all."""
+    """Number of rows of the dataset, and of each task, from the first. Default: all."""
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     """Rows that a model processes at a time. Default: as many as fit the memory."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    """Seed of drawn tokens, of the intervals and of the tests."""
+    """Seed of drawn tokens, of the examples of tasks, of the intervals and of the tests."""
     reuse: bool = True
     """Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows
     with the same settings."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_dataset_no_metric(cls, document: Any) -> Any:
+        """Leave out the default of `metrics` where only tasks are measured."""
+        if isinstance(document, dict) and document.get("dataset") is None and document.get("tasks"):
+            return {"metrics": []} | document
+        return document
+
+    @field_validator("metrics")
+    @classmethod
+    def _a_dataset_has_a_metric(cls, metrics: list[Metric], info: ValidationInfo) -> list[Metric]:
+        if not metrics and info.data.get("dataset") is not None:
+            raise ValueError("must have at least 1 item where there is a dataset")
+        return metrics
+
     @model_validator(mode="after")
-    def _each_model_once(self) -> Self:
-        if repeated := next((name for name, count in Counter(self.models).items() if count > 1), None):
-            raise ValueError(f"models has the item {self.models.index(repeated)} twice; leave one out")
+    def _measures_something(self) -> Self:
+        if self.dataset is None and not self.tasks:
+            raise ValueError("dataset is required, unless tasks are measured")
+        if self.dataset is None and self.metrics:
+            raise ValueError("dataset is required, because metrics are measured on its rows")
+        return self
+
+    @model_validator(mode="after")
+    def _each_model_and_task_once(self) -> Self:
+        names = {"models": self.models, "tasks": [task.name for task in self.tasks]}
+        for field, items in names.items():
+            if repeated := next((name for name, count in Counter(items).items() if count > 1), None):
+                raise ValueError(f"{field} has the item {items.index(repeated)} twice; leave one out")
         return self
 
     @model_validator(mode="after")
@@ -169,7 +197,7 @@ class EvaluationConfig(BaseJobConfig):
 
     @property
     def datasets(self) -> list[str]:
-        return [self.dataset]
+        return [] if self.dataset is None else [self.dataset]
 
     @property
     def named_models(self) -> dict[str, str]:

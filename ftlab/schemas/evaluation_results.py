@@ -1,5 +1,7 @@
 """What an evaluation found."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ftlab.schemas.common import WireModel
@@ -15,11 +17,38 @@ ANSWER_SPEED, READ_SPEED = "answer_tokens_per_s", "read_tokens_per_s"
 """Metrics of an evaluation: tokens of answers, and tokens of the rows that a perplexity reads, per second."""
 
 
+class AvailableJudge(WireModel):
+    """A judge that evaluations may name."""
+
+    name: str
+    model: str
+
+
+class AvailableTask(WireModel):
+    """A task, a group or a tag of lm-evaluation-harness that evaluations may name."""
+
+    name: str
+    kind: Literal["task", "group", "tag"]
+    num_tasks: int = 1
+    """Tasks that it stands for."""
+    problem: str | None = None
+    """Why the service would refuse it."""
+
+
+class EvaluationOptions(WireModel):
+    """What this service can measure with, besides the metrics that every service has."""
+
+    judges: list[AvailableJudge] = Field(default_factory=list)
+    tasks: list[AvailableTask] = Field(default_factory=list)
+    problem: str | None = None
+    """Why no task can be measured, if the service has some."""
+
+
 class ScoredRow(WireModel):
     """A row among the worst or the best ones of a metric."""
 
     row: int
-    """Number in the dataset; 1 is the first."""
+    """Number in the dataset, or in the task of the metric; 1 is the first."""
     score: float | None = None
     """The metric of this row alone; `None` where the number is not finite."""
     question: str = ""
@@ -33,11 +62,12 @@ class MetricResult(WireModel):
     """A metric of one model."""
 
     metric: str
-    """Its type or variant, numbered where that repeats."""
+    """Its type or variant, numbered where that repeats; of a task, `<task>/<metric>`."""
     value: float | None = None
     """`None` where no row has a score, or the number is not finite."""
     low: float | None = None
-    """Lower end of the 95 % interval, by the bootstrap over rows; `None` for fewer than two rows."""
+    """Lower end of the 95 % interval, by the bootstrap over rows; `None` for fewer than two rows, and for a metric of a
+    task that is no sum over rows."""
     high: float | None = None
     num_rows: int = 0
     """Rows with a score."""
@@ -75,7 +105,7 @@ class PairedTest(WireModel):
     difference: float | None = None
     """Value of `model` minus that of `other` on these rows."""
     p_value: float | None = None
-    """Of a two-sided paired permutation test; `None` for fewer than two rows."""
+    """Of a two-sided paired permutation test; `None` where there is no interval either."""
     num_rows: int = 0
 
 
@@ -83,21 +113,29 @@ class EvaluationResults(WireModel):
     """What an evaluation found. Base models come first."""
 
     job_id: str
-    dataset_id: str
+    dataset_id: str | None = None
+    """`None` where only tasks were measured."""
     num_rows: int
-    """Rows that were read."""
+    """Rows that were read, with those of the tasks."""
     models: list[ModelResult]
     tests: list[PairedTest] = Field(default_factory=list)
     """Each model against its base, then the first two models against each other."""
     seed: int = 0
+    estimated_memory_bytes: int | None = None
+    """Peak memory of the process as it was estimated before the first row; `None` where it could not be."""
+    peak_memory_bytes: int | None = None
+    """Peak memory of the process that measured the last rows: on a GPU, what PyTorch reserved there."""
 
 
 class AnsweredRow(WireModel):
     """A row of an evaluation with what each model made of it."""
 
     row: int
+    """Number among all rows: those of the dataset come first, then those of each task."""
+    task: str | None = None
+    """The task that it belongs to; `None` for a row of the dataset."""
     line: int = 0
-    """Number of the line in the uploaded file."""
+    """Number of the line in the uploaded file, or of the row in its task."""
     question: str = ""
     reference: str | None = None
     answers: dict[str, str] = Field(default_factory=dict)

@@ -63,8 +63,8 @@ class Job(WireModel):
     run_time_s: float | None = None
     """Seconds of all its attempts, without the time in the queue and in pauses; `None` before the first attempt."""
     estimated_time_s: float | None = None
-    """What the training was expected to take when it began, without evaluations, loading and saving, in seconds; `None`
-    where no earlier job had measured the speed."""
+    """What the training was expected to take when it began, without evaluations, loading and saving, in seconds; of an
+    evaluation, what reading and answering was. `None` where no earlier job had measured the speed."""
     cost: JobCost | None = None
     """`None` where the service has no prices, and before the first attempt."""
     file: int | None = None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.runs.model_location import job_folder
 from ftlab.errors import NotFoundError
@@ -60,10 +61,11 @@ def _measured(tx: Transaction, settings: Settings, evaluation: JobRecord) -> Ite
         base = models.get(model.base or "")
         if job_id is None or base is None:
             continue
-        for place, found in enumerate(model.metrics):
-            key = _key(config, place, base)
-            of_base = base.metrics[place] if place < len(base.metrics) else None
-            yield _Measured(key, job_id, evaluation, config, found, of_base)
+        of_base = {metric.metric: metric for metric in base.metrics}
+        for found in model.metrics:
+            if (settings_of_metric := _settings_of(config, found.metric)) is not None:
+                key = _key(config, found.metric, settings_of_metric, base)
+                yield _Measured(key, job_id, evaluation, config, found, of_base.get(found.metric))
 
 
 def _job_of(tx: Transaction, model: ModelResult) -> str | None:
@@ -79,12 +81,20 @@ def _job_of(tx: Transaction, model: ModelResult) -> str | None:
     return ref.id if ref.kind == "job" and ref.step is None else None
 
 
-def _key(config: EvaluationConfig, place: int, base: ModelResult) -> str:
+def _settings_of(config: EvaluationConfig, metric: str) -> list[Any] | None:
+    """What a metric of this name was measured on, and how; `None` for a name that the config does not lead to."""
+    named = dict(zip(config.metric_names, config.metrics, strict=True))
+    if metric in named:
+        return [config.dataset, named[metric].model_dump(mode="json"), config.generation.model_dump(mode="json")]
+    task = next((task for task in config.tasks if metric.startswith(f"{task.name}/")), None)
+    return None if task is None else [task.model_dump(mode="json")]
+
+
+def _key(config: EvaluationConfig, metric: str, how: list[Any], base: ModelResult) -> str:
     parts = [
-        config.dataset,
+        metric,
+        how,
         config.max_rows,
-        config.metrics[place].model_dump(mode="json"),
-        config.generation.model_dump(mode="json"),
         config.seed,
         base.name,
         base.revision,
@@ -96,7 +106,7 @@ def _line(measured: Sequence[_Measured], by_job: Sequence[_Measured | None]) -> 
     first = measured[0]
     return ComparedMetric(
         metric=first.found.metric,
-        dataset_id=first.config.dataset,
+        dataset_id=None if "/" in first.found.metric else first.config.dataset,
         is_lower_better=first.found.is_lower_better,
         base=first.base.value if first.base else None,
         values=[None if each is None else _value(each) for each in by_job],

@@ -1,19 +1,16 @@
 """Estimate what an evaluation would need: tokens, time, memory and cost. Nothing is stored."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from cluster.data.requests import BaseRef, LengthsRequest, source_file
 from cluster.policy import Fleet
-from cluster.runs.evaluated_models import evaluated_models
-from ftlab.errors import NotFoundError, ServiceUnavailableError
+from cluster.runs.earlier_evaluations import Speeds, earlier_speeds
+from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EvaluationConfig, GrpoMethod, JobEstimate, RowEstimate, SftMethod
 from ftlab.schemas.evaluation import Perplexity
-from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
 from ftlab.schemas.methods import Method
 from ftlab.schemas.rewards import ExactMatchReward
-from ftlab.settings import Settings
 from ftlab.status import JobKind
 from serve.context import Caller, Services
 from serve.http.responses import in_thread
@@ -21,16 +18,13 @@ from serve.jobs.estimate import GPU_NOT_MEASURED, NO_SHAPE, OTHER_BLOCKS, with_c
 from serve.jobs.estimate_devices import Pool, estimate_evaluation_on, pools_of
 from serve.jobs.evaluations import checked_evaluation, earlier_of
 from serve.models.base_model import HubAnswer, ask_huggingface
-from tracking.store import Transaction
 from train.data.tokens.row_lengths import RowLengths
-from train.device_defaults import AS_TRAINED, FIRST_BATCH_ON_CPU
-from train.estimate.memory import Memory, answering_peak, evaluation_peak
+from train.estimate.measuring import measuring_peak
+from train.estimate.memory import Memory
 from train.model.files import ModelFacts
 from train.model.shape import ModelShape
 from train.plan import MeasuredModel
 
-MAX_EARLIER_JOBS = 50
-"""Newest evaluations among which one is searched that measured a speed."""
 MAX_TOKENS = 1_048_576
 """Largest number of tokens that a setting of a length allows."""
 NO_SPEED = "The time is not known: no evaluation of these base models with these settings has measured a speed here."
@@ -41,19 +35,11 @@ SAMPLED = "The tokens of the rows are scaled up from a sample, or from all rows 
 SMALLEST_BATCH = (
     "On a GPU, the memory is that of one row at a time; without batch_size, an evaluation works on as many as fit."
 )
+TASKS = "Tokens, time and memory of the tasks of lm-eval are not estimated."
 JUDGED = "What a judge takes in time and money is not included."
 MEASURED_BEFORE = (
     "Job {} measured the same models on the same rows with the same settings: the evaluation answers at once."
 )
-
-
-@dataclass(frozen=True)
-class _Speeds:
-    """Tokens per second of an earlier evaluation."""
-
-    job_id: str
-    answer: float | None
-    read: float | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class _Facts:
     prompts: LengthsRequest | None
     """The prompts, where a metric needs answers."""
     fleet: Fleet | None
-    speeds: _Speeds | None
+    speeds: Speeds | None
     earlier_job: str | None
     """A completed evaluation that answers this one."""
 
@@ -105,7 +91,8 @@ async def estimate_evaluation(caller: Caller, config: EvaluationConfig) -> JobEs
 def _facts(services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]) -> _Facts:
     """Check the config as a submission does, and gather what is known. Blocks on the store."""
     checked = checked_evaluation(services, owner, config, answers)
-    first, file = checked.models[0], source_file(services.settings, checked.dataset)
+    first, dataset = checked.models[0], checked.dataset
+    files = (source_file(services.settings, dataset),) if dataset else ()
     base = BaseRef(first.model, services.settings.home / "models", first.pinned_revision, first.local_base)
     metrics = checked.config.metrics
     read: list[Method] = [
@@ -115,15 +102,15 @@ def _facts(services: Services, owner: str, config: EvaluationConfig, answers: Se
     ]
     prompts = _prompts(checked.config, checked.facts) if len(read) < len(metrics) else None
     with services.store.read() as tx:
-        speeds = _earlier_speeds(tx, services.settings, owner, checked.config, checked.models)
+        speeds = earlier_speeds(tx, services.settings, owner, checked.config, checked.models)
     earlier = earlier_of(services, owner, checked)
     return _Facts(
         config=checked.config,
         models=checked.models,
         models_facts=checked.facts,
-        num_rows=checked.dataset.num_rows,
-        readings=tuple(LengthsRequest(base, method, (file,)) for method in read),
-        prompts=LengthsRequest(base, prompts, (file,)) if prompts else None,
+        num_rows=dataset.num_rows if dataset else 0,
+        readings=tuple(LengthsRequest(base, method, files) for method in read),
+        prompts=LengthsRequest(base, prompts, files) if prompts else None,
         fleet=services.coordinator.machines(),
         speeds=speeds,
         earlier_job=earlier.job.id if earlier else None,
@@ -142,50 +129,10 @@ def _prompts(config: EvaluationConfig, facts: Sequence[ModelFacts | None]) -> Gr
     )
 
 
-def _earlier_speeds(
-    tx: Transaction, settings: Settings, owner: str, config: EvaluationConfig, models: Sequence[MeasuredModel]
-) -> _Speeds | None:
-    """The speeds of the newest evaluation of the same base models with the same batches on as many devices."""
-    bases = _bases(models)
-    for job in tx.jobs.list(owner=owner, kinds={JobKind.EVALUATION}, limit=MAX_EARLIER_JOBS):
-        other = job.config
-        if not isinstance(other, EvaluationConfig) or _pace(other) != _pace(config):
-            continue
-        try:
-            is_same = _bases(evaluated_models(tx, settings, other.models)) == bases
-        except NotFoundError:  # one of its models was deleted
-            continue
-        if is_same and (speeds := _speeds(tx, job.id, needs=_needed(config))) is not None:
-            return speeds
-    return None
-
-
-def _speeds(tx: Transaction, job_id: str, needs: Collection[str]) -> _Speeds | None:
-    points = tx.metrics.series(job_id, set(needs))
-    found = {name: [point.value for point in points if point.name == name and point.value > 0] for name in needs}
-    if not all(found.values()):
-        return None
-    medians = {name: median(values) for name, values in found.items()}
-    return _Speeds(job_id, medians.get(ANSWER_SPEED), medians.get(READ_SPEED))
-
-
-def _needed(config: EvaluationConfig) -> set[str]:
-    return {READ_SPEED if isinstance(metric, Perplexity) else ANSWER_SPEED for metric in config.metrics}
-
-
-def _pace(config: EvaluationConfig) -> tuple[object, ...]:
-    """The settings that determine the speed of an evaluation."""
-    return config.resources, config.batch_size
-
-
-def _bases(models: Sequence[MeasuredModel]) -> set[tuple[str, str | None]]:
-    return {(model.model, model.pinned_revision) for model in models if model.base is None}
-
-
 def _reply(facts: _Facts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
     num_readings = len(facts.readings)
-    read = None if rows is None else sum(lengths.num_tokens for lengths in rows[:num_readings]) * facts.share
-    answers = _answer_tokens(facts, rows[num_readings:]) if rows is not None else None
+    read = None if not rows else sum(lengths.num_tokens for lengths in rows[:num_readings]) * facts.share
+    answers = _answer_tokens(facts, rows[num_readings:]) if rows else None
     tokens = None if read is None or answers is None else round((read + answers) * len(facts.models))
     longest = max((lengths.longest for lengths in rows or []), default=0)
     pools = pools_of(facts.config, facts.fleet)
@@ -215,9 +162,7 @@ def _time_s(facts: _Facts, read: float | None, answers: float | None) -> float |
         return 0.0
     if facts.speeds is None or read is None or answers is None:
         return None
-    read_s = read / facts.speeds.read if facts.speeds.read else 0.0
-    answer_s = answers / facts.speeds.answer if facts.speeds.answer else 0.0
-    return (read_s + answer_s) * len(facts.models)
+    return facts.speeds.time_s(read, answers) * len(facts.models)
 
 
 def _rows(facts: _Facts, rows: list[RowLengths]) -> RowEstimate:
@@ -239,17 +184,11 @@ def _is_exact(facts: _Facts, rows: Sequence[RowLengths]) -> bool:
 def _peak(facts: _Facts, rows: list[RowLengths] | None, pool: Pool) -> Memory | None:
     """The largest of the peaks of all parts of the work; `None` where it cannot be computed."""
     shape = facts.shape
-    if shape is None or rows is None:
+    if shape is None or not rows or facts.config.tasks:
         return None
-    texts = facts.config.batch_size or (1 if pool.place.use_cuda else FIRST_BATCH_ON_CPU)
-    training = AS_TRAINED.training.model_copy(update={"per_device_eval_batch_size": texts})
-    config = AS_TRAINED.model_copy(update={"training": training})
-    readings, prompts = rows[: len(facts.readings)], rows[len(facts.readings) :]
-    peaks = [evaluation_peak(shape, config, max(1, lengths.longest), pool.place) for lengths in readings]
-    for lengths in prompts:
-        length = lengths.longest + facts.config.generation.max_new_tokens
-        peaks.append(answering_peak(shape, config, texts, length, pool.place))
-    return max(peaks, key=lambda peak: peak.total)
+    longest = [lengths.longest for lengths in rows]
+    readings, prompts = longest[: len(facts.readings)], longest[len(facts.readings) :]
+    return measuring_peak(shape, facts.config, readings, prompts, pool.place)
 
 
 def _notes(facts: _Facts, rows: list[RowLengths] | None, pools: Sequence[Pool]) -> list[str]:
@@ -264,10 +203,12 @@ def _notes(facts: _Facts, rows: list[RowLengths] | None, pools: Sequence[Pool]) 
         notes.append(LONGEST_ANSWERS)
     if facts.config.judges:
         notes.append(JUDGED)
+    if facts.config.tasks:
+        notes.append(TASKS)
     if facts.fleet is None:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
     elif any(pool.place.use_cuda for pool in pools):
         notes += [GPU_NOT_MEASURED] if facts.config.batch_size else [GPU_NOT_MEASURED, SMALLEST_BATCH]
-    if facts.speeds is None:
+    if facts.speeds is None and not facts.config.tasks:
         notes.append(NO_SPEED)
     return notes

@@ -36,6 +36,7 @@ from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.evaluation.cache_key import cache_key
+from train.evaluation.task_checks import checked_tasks
 from train.model.files import ModelFacts
 from train.model.identity import known_identity
 from train.model.reward_head import check_files, no_language_model
@@ -44,6 +45,7 @@ from train.rewards import checked_scores
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
 
+MAX_NAME_CHARS = 200
 _ANSWERED = (RowKind.MESSAGES, RowKind.PROMPTS)
 """Kinds of rows that a model can answer."""
 _LEARNED = (RowKind.MESSAGES, RowKind.TEXT)
@@ -115,7 +117,8 @@ class CheckedEvaluation:
     """An evaluation with all checks of a submission."""
 
     config: EvaluationConfig
-    dataset: DatasetRecord
+    dataset: DatasetRecord | None
+    """`None` where only tasks are measured."""
     models: tuple[MeasuredModel, ...]
     """All models that it measures."""
     name: str
@@ -130,7 +133,8 @@ class CheckedEvaluation:
     @property
     def key(self) -> str | None:
         """The key of a completed evaluation that answers this one."""
-        return cache_key(self.config, self.dataset.canonical, self.identities) if self.identities else None
+        rows = self.dataset.canonical if self.dataset else None
+        return cache_key(self.config, rows, self.identities) if self.identities else None
 
 
 def _prepare(
@@ -140,11 +144,12 @@ def _prepare(
     earlier = earlier_of(services, owner, checked)
 
     def complete(tx: Transaction) -> NewJob:
-        current = find_dataset(tx, owner, config.dataset, "dataset")
-        resolved = checked.config.model_copy(update={"dataset": current.id})
+        current = _dataset(tx, owner, config)
+        resolved = checked.config.model_copy(update={"dataset": current.id}) if current else checked.config
         notices = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if checked.is_unchecked else []
-        name = f"{checked.name} on {current.name}"
-        return NewJob(resolved, name, notices, source_job_ids=checked.source_job_ids)
+        measured_on = [current.name] if current else []
+        name = f"{checked.name} on {' and '.join([*measured_on, *(task.name for task in config.tasks)])}"
+        return NewJob(resolved, name[:MAX_NAME_CHARS], notices, source_job_ids=checked.source_job_ids)
 
     def note(tx: Transaction, record: JobRecord) -> None:
         tx.evaluations.add(record.id, owner=owner, key=checked.key, identities=checked.identities)
@@ -177,6 +182,7 @@ def checked_evaluation(
     settings = services.settings
     metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
     metrics = [_with_judge(metric, f"metrics.{place}", settings.judges) for place, metric in enumerate(metrics)]
+    tasks = checked_tasks(config.tasks, settings.lm_eval_tasks)
     models: list[str] = []
     sources: list[str] = []
     facts: list[ModelFacts | None] = []
@@ -211,10 +217,11 @@ def checked_evaluation(
         sources += filter(None, [job_of_folder(found.ref, settings)])
         name = short_name(found.ref)
     is_unchecked = any(answer.is_away for answer in answers)
-    config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics})
+    config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics, "tasks": tasks})
     with services.store.read() as tx:
-        dataset = find_dataset(tx, owner, config.dataset, "dataset")
-        _check_rows(config, dataset)
+        dataset = _dataset(tx, owner, config)
+        if dataset is not None:
+            _check_rows(config, dataset)
         # What a job will deliver has no identity yet: such an evaluation is not found again.
         measured = () if parents.expected else evaluated_models(tx, settings, config.models)
     known = [known_identity(model, settings.home / "models") for model in measured]
@@ -228,6 +235,10 @@ def checked_evaluation(
         facts=tuple(facts),
         identities=[each for each in known if each is not None] if known and all(known) else None,
     )
+
+
+def _dataset(tx: Transaction, owner: str, config: EvaluationConfig) -> DatasetRecord | None:
+    return None if config.dataset is None else find_dataset(tx, owner, config.dataset, "dataset")
 
 
 def _with_judge(metric: Metric, field: str, judges: Mapping[str, JudgeServer]) -> Metric:

@@ -103,7 +103,7 @@ class JobRecord:
     model_revision: str | None
     """The base model's revision, pinned by the first attempt."""
     estimated_time_s: float | None
-    """What the training was expected to take when it began, at the speed of an earlier job."""
+    """What the training or the evaluation was expected to take when it began, at the speed of an earlier job."""
     model_id: str | None
     created_at: datetime
     started_at: datetime | None

@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ftlab.schemas import EvaluationConfig
+from train.evaluation.task_checks import package_version
 
 VERSION = 2
 """A new number where the same settings measure something else."""
 
 
-def cache_key(config: EvaluationConfig, rows: str, identities: Sequence[str]) -> str:
+def cache_key(config: EvaluationConfig, rows: str | None, identities: Sequence[str]) -> str:
     """A hash of everything that the results depend on.
 
     `rows` names the content of the dataset, and `identities` are those of all models in their order.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "version": VERSION,
         "models": list(identities),
         "rows": rows,
@@ -26,4 +28,9 @@ def cache_key(config: EvaluationConfig, rows: str, identities: Sequence[str]) ->
         # Answers that are drawn depend on the batch that they are drawn in.
         "batch_size": config.batch_size if config.generation.temperature else None,
     }
+    if config.tasks:
+        parts["tasks"] = [task.model_dump(mode="json") for task in config.tasks]
+        parts["lm_eval"] = package_version()
+        # A task may draw its answers.
+        parts["batch_size"] = config.batch_size
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

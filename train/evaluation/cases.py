@@ -30,6 +30,8 @@ class Skip(StrEnum):
     """Its prompt leaves no room for `generation.max_new_tokens` in the positions of the model."""
     NO_COUNTED_TOKEN = "no_counted_token"
     """No token of an answer is left within `max_length`."""
+    NO_SCORE = "no_score"
+    """The task gives it no score for this metric."""
     JUDGE_UNREADABLE = "judge_unreadable"
     """The reply of the judge is not the JSON object that it was asked for, or its score is not on the scale."""
     JUDGE_REFUSED = "judge_refused"

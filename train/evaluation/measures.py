@@ -40,6 +40,8 @@ class Measure(ABC):
     """One metric."""
 
     is_lower_better = False
+    has_interval = True
+    """Whether the value follows from sums over rows."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -47,6 +49,14 @@ class Measure(ABC):
     @abstractmethod
     def value(self, sums: Sums) -> float:
         """The value of the metric, from the sums over some rows."""
+
+    def total(self, rows: Sequence[Numbers]) -> float:
+        """The value of the metric, from the numbers of each row."""
+        return self.value(np.array(rows).sum(axis=0))
+
+    def of_row(self, numbers: Numbers) -> float:
+        """The metric of a single row."""
+        return self.value(np.array(numbers))
 
 
 class TokenLoss(Measure):

@@ -22,13 +22,15 @@ from ftlab.schemas.evaluation_results import (
 )
 from train.evaluation.cases import Case, Skip
 from train.evaluation.measures import Answer, Measure, Numbers
-from train.evaluation.statistics import Matrix, interval, permutation_p_value
+from train.evaluation.statistics import interval, permutation_p_value
+from train.evaluation.task_rows import TaskCase
 from train.plan import EvaluationPlan
 
 NUM_SHOWN_ROWS = 3
 """Worst and best rows of a metric that are shown."""
 SHOWN_CHARS = 300
 """Characters of a question, a reference and an answer in the results; the rows have all of them."""
+AnyCase = Case | TaskCase
 
 
 @dataclass
@@ -36,7 +38,7 @@ class ModelRows:
     """What was measured of one model."""
 
     revision: str
-    answers: Mapping[int, Answer | Skip]
+    answers: dict[int, Answer | Skip]
     numbers: dict[str, Mapping[int, Numbers | Skip]] = field(default_factory=dict)
     """By metric: the numbers of each row, or why it has none."""
     replies: dict[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class ModelRows:
 
 
 def make_report(
-    plan: EvaluationPlan, cases: Sequence[Case], measures: Sequence[Measure], models: Sequence[ModelRows]
+    plan: EvaluationPlan, cases: Sequence[AnyCase], measures: Sequence[Measure], models: Sequence[ModelRows]
 ) -> EvaluationResults:
     """Summarise what was measured of all models, which are those of the plan in their order."""
     by_number = {case.number: case for case in cases}
@@ -66,7 +68,7 @@ def make_report(
     ]
     return EvaluationResults(
         job_id=plan.job_id,
-        dataset_id=plan.dataset.dataset_id,
+        dataset_id=plan.dataset.dataset_id if plan.dataset else None,
         num_rows=len(cases),
         models=results,
         tests=tests,
@@ -78,7 +80,7 @@ def write_report(
     folder: Path,
     results: EvaluationResults,
     plan: EvaluationPlan,
-    cases: Sequence[Case],
+    cases: Sequence[AnyCase],
     measures: Sequence[Measure],
     models: Sequence[ModelRows],
 ) -> None:
@@ -103,7 +105,7 @@ def _is_added(plan: EvaluationPlan, place: int) -> bool:
     return any(model.base == place for model in plan.models)
 
 
-def _metric(measure: Measure, found: ModelRows, cases: Mapping[int, Case], seed: int) -> MetricResult:
+def _metric(measure: Measure, found: ModelRows, cases: Mapping[int, AnyCase], seed: int) -> MetricResult:
     rows = found.numbers[measure.name]
     scored = _scored(rows)
     skipped = Counter(skip.value for skip in rows.values() if isinstance(skip, Skip))
@@ -115,13 +117,13 @@ def _metric(measure: Measure, found: ModelRows, cases: Mapping[int, Case], seed:
     )
     if not scored:
         return result
-    numbers = np.array(list(scored.values()))
-    limits = interval(numbers, measure.value, seed)
+    numbers = list(scored.values())
+    limits = interval(np.array(numbers), measure.value, seed) if measure.has_interval else None
     order = sorted(_row_scores(measure, scored), key=lambda each: each[1], reverse=not measure.is_lower_better)
     shown = [_shown(cases[row], score, found.answers.get(row)) for row, score in order]
     return result.model_copy(
         update={
-            "value": _finite(measure.value(numbers.sum(axis=0))),
+            "value": _finite(measure.total(numbers)),
             "low": _finite(limits[0]) if limits else None,
             "high": _finite(limits[1]) if limits else None,
             "best": shown[:NUM_SHOWN_ROWS],
@@ -136,15 +138,16 @@ def _test(measure: Measure, key: str, one: ModelRows, other_key: str, other: Mod
     test = PairedTest(metric=measure.name, model=key, other=other_key, num_rows=len(common))
     if not common:
         return test
-    first: Matrix = np.array([rows[row] for row in common])
-    second: Matrix = np.array([others[row] for row in common])
-    difference = measure.value(first.sum(axis=0)) - measure.value(second.sum(axis=0))
-    p_value = permutation_p_value(first, second, measure.value, seed)
+    first, second = [rows[row] for row in common], [others[row] for row in common]
+    difference = measure.total(first) - measure.total(second)
+    p_value = None
+    if measure.has_interval:
+        p_value = permutation_p_value(np.array(first), np.array(second), measure.value, seed)
     return test.model_copy(update={"difference": _finite(difference), "p_value": p_value})
 
 
 def _answered_rows(
-    plan: EvaluationPlan, cases: Sequence[Case], measures: Sequence[Measure], models: Sequence[ModelRows]
+    plan: EvaluationPlan, cases: Sequence[AnyCase], measures: Sequence[Measure], models: Sequence[ModelRows]
 ) -> Iterator[AnsweredRow]:
     keyed = [(planned.key, found) for planned, found in zip(plan.models, models, strict=True)]
     scores = {
@@ -157,6 +160,7 @@ def _answered_rows(
         given = {key: answer for key, answer in answers.items() if isinstance(answer, Answer)}
         yield AnsweredRow(
             row=case.number,
+            task=case.task if isinstance(case, TaskCase) else None,
             line=case.line,
             question=case.question,
             reference=case.reference,
@@ -202,13 +206,13 @@ def _scored(rows: Mapping[int, Numbers | Skip]) -> dict[int, Numbers]:
 def _row_scores(measure: Measure, scored: Mapping[int, Numbers]) -> list[tuple[int, float]]:
     """The metric of each row alone; rows whose number is not finite count as the worst that there is."""
     worst = math.inf if measure.is_lower_better else -math.inf
-    values = ((row, measure.value(np.array(numbers))) for row, numbers in scored.items())
+    values = ((row, measure.of_row(numbers)) for row, numbers in scored.items())
     return [(row, value if math.isfinite(value) else worst) for row, value in values]
 
 
-def _shown(case: Case, score: float, answer: Answer | Skip | None) -> ScoredRow:
+def _shown(case: AnyCase, score: float, answer: Answer | Skip | None) -> ScoredRow:
     return ScoredRow(
-        row=case.number,
+        row=case.line if isinstance(case, TaskCase) else case.number,
         score=_finite(score),
         question=_shortened(case.question),
         reference=None if case.reference is None else _shortened(case.reference),

@@ -8,12 +8,13 @@ from typing import Any, TextIO
 from train.evaluation.cases import Skip
 from train.evaluation.judging import Judgement
 from train.evaluation.measures import Answer, Numbers
+from train.evaluation.task_rows import TaskRow
 
-Stored = Answer | Numbers | Skip | Judgement
+Stored = Answer | Numbers | Skip | Judgement | TaskRow
 
 PROGRESS_FILE = "measured.jsonl"
 ANSWERS = "answers"
-"""Name of the part of a model's work that generates answers; the others are named by a metric."""
+"""Name of the part of a model's work that generates answers; the others are named by a metric or a task."""
 
 
 class RowStore:
@@ -34,8 +35,8 @@ class RowStore:
         return sum(map(len, self._found.values()))
 
     def part(self, model: int, part: str) -> Mapping[int, Any]:
-        """What is measured, by the number of the row: an `Answer`, the numbers of a loss, a `Skip`, or a
-        `Judgement`.
+        """What is measured, by the number of the row: an `Answer`, the numbers of a loss, a `Skip`, a
+        `Judgement`, or a `TaskRow`.
         """
         return self._found.get((model, part), {})
 
@@ -71,6 +72,8 @@ def _document(value: Stored) -> dict[str, Any]:
         return _document(value.numbers) | {"replies": list(value.replies)}
     if isinstance(value, Skip):
         return {"skipped": value}
+    if isinstance(value, TaskRow):
+        return {"answer": value.answer, "items": value.items}
     if isinstance(value, Answer):
         return {"text": value.text, "ids": list(value.ids), "is_cut": value.is_cut}
     return {"numbers": list(value)}
@@ -82,6 +85,8 @@ def _value(entry: Mapping[str, Any]) -> Stored:
         return Judgement(numbers, tuple(entry["replies"]))
     if "skipped" in entry:
         return Skip(entry["skipped"])
+    if "items" in entry:
+        return TaskRow(entry["answer"], entry["items"])
     if "numbers" in entry:
         return tuple(entry["numbers"])
     return Answer(entry["text"], entry["ids"], entry["is_cut"])

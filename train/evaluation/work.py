@@ -68,7 +68,7 @@ class Work:
         # Rows of similar lengths pad little, and where the longest ones fit the memory, all do.
         prompts.sort(key=lambda prompt: -len(prompt.ids))
         with generating(loaded.model):
-            self._in_batches(prompts, loaded, lambda batch: self._answer_batch(loaded, batch))
+            self.in_batches(prompts, loaded, lambda batch: self._answer_batch(loaded, batch))
 
     def measure_losses(self, loaded: LoadedModel, cases: Sequence[Case], metric: Perplexity) -> None:
         """Measure the loss of each row over the tokens that count."""
@@ -90,7 +90,7 @@ class Work:
             return sum(len(ids) for _, ids, _ in batch)
 
         with generating(model):
-            self._in_batches(rows, loaded, measure)
+            self.in_batches(rows, loaded, measure)
 
     def _answer_batch(self, loaded: LoadedModel, batch: list[Prompt]) -> int:
         settings = self.config.generation
@@ -107,8 +107,8 @@ class Work:
         self.on_done({prompt.number: answer for prompt, answer in zip(batch, answers, strict=True)})
         return sum(len(answer.ids) for answer in answers)
 
-    def _in_batches(self, items: list[Item], loaded: LoadedModel, work: Callable[[list[Item]], int]) -> None:
-        """Work on all items; `work` returns the number of tokens of a batch.
+    def in_batches(self, items: list[Item], loaded: LoadedModel, work: Callable[[list[Item]], int]) -> None:
+        """Work on all items batch by batch; `work` returns the number of tokens of a batch.
 
         Without a `batch_size`, batches are halved once one does not fit the GPU.
         """

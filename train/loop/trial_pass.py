@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,14 +13,13 @@ from ftlab.schemas.events import TRIED, TrialPayload
 from train.all_ranks import highest
 from train.failures.errors import DeviceTooSmallError
 from train.loop.sharded_training import local
+from train.process_memory import reset_process_peak, status_bytes
 from train.row_schedule import RowSchedule
 
 MIN_PASSES_ON_CPU = 200
 """A run with fewer passes starts without a trial, which would take more than about half a percent of its time."""
 STATE_TENSORS = {"adamw_torch": 2, "adamw_torch_fused": 2}
 """Tensors of a weight's size in the optimizer's state, which exists from the first step on."""
-_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def measure(
     if is_cuda:
         torch.cuda.synchronize(device)
     time_s = perf_counter() - started
-    peak = (torch.cuda.max_memory_allocated(device) if is_cuda else _status_bytes("VmHWM")) + coming
+    peak = (torch.cuda.max_memory_allocated(device) if is_cuda else status_bytes("VmHWM")) + coming
     peak, time_ms = highest([peak, round(time_s * 1000)])
     if is_cuda and peak > memory:
         raise DeviceTooSmallError(f"{peak / 1e9:.1f} GB are needed, and {memory / 1e9:.1f} GB are there")
@@ -100,10 +98,5 @@ def _watch_gpu(device: torch.device) -> int:
 
 def _watch_process() -> int:
     """The same for the resident memory of this process."""
-    _CLEAR_REFS.write_text(_RESET_PEAK, "ascii")
-    return _status_bytes("VmRSS") + int(psutil.virtual_memory().available)
-
-
-def _status_bytes(name: str) -> int:
-    lines = _STATUS.read_text("ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    reset_process_peak()
+    return status_bytes("VmRSS") + int(psutil.virtual_memory().available)

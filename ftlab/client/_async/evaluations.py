@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.wire import Request, job_path
-from ftlab.schemas.evaluation_results import AnsweredRow, EvaluationResults
+from ftlab.schemas.evaluation_results import AnsweredRow, EvaluationOptions, EvaluationResults
 from ftlab.schemas.replies import AnsweredRowList
 
 PAGE_ROWS = 500
@@ -15,6 +15,10 @@ class AsyncEvaluations:
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
+
+    async def options(self) -> EvaluationOptions:
+        """The judges that metrics may name, and the tasks of lm-evaluation-harness that the service has."""
+        return await self._transport.read(EvaluationOptions, Request("GET", "/api/evaluations/options"))
 
     async def results(self, job: str) -> EvaluationResults:
         """Values with intervals, tests, and the worst and best rows; the base models come first.

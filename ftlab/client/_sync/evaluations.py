@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ftlab.client._sync.transport import Transport
 from ftlab.client.wire import Request, job_path
-from ftlab.schemas.evaluation_results import AnsweredRow, EvaluationResults
+from ftlab.schemas.evaluation_results import AnsweredRow, EvaluationOptions, EvaluationResults
 from ftlab.schemas.replies import AnsweredRowList
 
 PAGE_ROWS = 500
@@ -16,6 +16,10 @@ class Evaluations:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def options(self) -> EvaluationOptions:
+        """The judges that metrics may name, and the tasks of lm-evaluation-harness that the service has."""
+        return self._transport.read(EvaluationOptions, Request("GET", "/api/evaluations/options"))
 
     def results(self, job: str) -> EvaluationResults:
         """Values with intervals, tests, and the worst and best rows; the base models come first.

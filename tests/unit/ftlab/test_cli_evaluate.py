@@ -9,7 +9,7 @@ from ftlab.schemas.job_file import parse_any_config
 
 
 def test_metrics_are_types_or_mappings():
-    document = _document(["job:a"], "ds-1", ["f1", "{type: chrf, word_order: 2}"], 10, "mine")
+    document = _document(["job:a"], "ds-1", ["f1", "{type: chrf, word_order: 2}"], None, 10, "mine")
     config = parse_any_config(document)
     assert config.model_dump(mode="json", exclude_unset=True) == {
         "kind": "evaluation",

@@ -26,6 +26,12 @@ export const estimateQuery = (config: Config, isComplete: boolean) =>
       unwrap(http.POST("/api/training/jobs/estimate", { body: config as Schemas["JobConfig"], signal })),
   });
 
+/** The judges and the tasks that evaluations may name. */
+export const evaluationOptionsQuery = queryOptions({
+  queryKey: ["evaluation-options"],
+  queryFn: ({ signal }) => unwrap(http.GET("/api/evaluations/options", { signal })),
+});
+
 /** `key` makes a repeated submission return the first job. */
 export const submitJob = (config: Config, key: string) =>
   unwrap(

@@ -131,6 +131,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/evaluations/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List judges and tasks of evaluations
+         * @description The judges by name and model, and the tasks of lm-evaluation-harness in the folder of the service.
+         */
+        get: operations["get_options_api_evaluations_options_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/jobs/{job_id}/evaluation": {
         parameters: {
             query?: never;
@@ -2776,6 +2796,8 @@ export interface components {
         AnsweredRow: {
             /** Row */
             row: number;
+            /** Task */
+            task?: string | null;
             /**
              * Line
              * @default 0
@@ -2965,6 +2987,40 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AvailableJudge
+         * @description A judge that evaluations may name.
+         */
+        AvailableJudge: {
+            /** Name */
+            name: string;
+            /** Model */
+            model: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AvailableTask
+         * @description A task, a group or a tag of lm-evaluation-harness that evaluations may name.
+         */
+        AvailableTask: {
+            /** Name */
+            name: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "task" | "group" | "tag";
+            /**
+             * Num Tasks
+             * @default 1
+             */
+            num_tasks: number;
+            /** Problem */
+            problem?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Batches
          * @description Files to append to a job.
          */
@@ -2979,6 +3035,33 @@ export interface components {
              * @description Number of files that the job has so far. The request is refused where the job has another number, so that a repeated request appends once.
              */
             after?: number | null;
+        };
+        /**
+         * BenchTask
+         * @description A task, or at the submission a group or a tag that stands for several.
+         */
+        BenchTask: {
+            /**
+             * Name
+             * @description Name of a task, a group or a tag in the folder that the setting `lm_eval_tasks` names.
+             */
+            name: string;
+            /**
+             * Num Fewshot
+             * @description Solved examples before each question. Default: as many as the task says.
+             */
+            num_fewshot?: number | null;
+            /**
+             * Apply Chat Template
+             * @description Whether a model reads the questions in its chat template, if it has one; otherwise as plain text.
+             * @default true
+             */
+            apply_chat_template: boolean;
+            /**
+             * Sha256
+             * @description SHA-256 of the files of the task; filled in at the submission. A job does not run with files of other content.
+             */
+            sha256?: string | null;
         };
         /**
          * BestEvaluation
@@ -3694,7 +3777,7 @@ export interface components {
             /** Metric */
             metric: string;
             /** Dataset Id */
-            dataset_id: string;
+            dataset_id?: string | null;
             /**
              * Is Lower Better
              * @default false
@@ -4611,12 +4694,12 @@ export interface components {
             models: string[];
             /**
              * Dataset
-             * @description Id or unique name of the dataset whose rows the models answer.
+             * @description Id or unique name of the dataset whose rows the models answer; required without `tasks`.
              */
-            dataset: string;
+            dataset?: string | null;
             /**
              * Metrics
-             * @description What is measured.
+             * @description What is measured on the dataset.
              * @default [
              *       {
              *         "type": "perplexity",
@@ -4627,7 +4710,13 @@ export interface components {
              */
             metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"] | components["schemas"]["JudgeScore"] | components["schemas"]["JudgePreference"])[];
             /**
-             * @description How the models answer; not used by `perplexity`.
+             * Tasks
+             * @description Tasks of lm-evaluation-harness, which have rows and metrics of their own: names, or objects with settings.
+             * @default []
+             */
+            tasks: (string | components["schemas"]["BenchTask"])[];
+            /**
+             * @description How the models answer; not used by `perplexity` and `tasks`.
              * @default {
              *       "max_new_tokens": 256,
              *       "temperature": 0,
@@ -4638,7 +4727,7 @@ export interface components {
             generation: components["schemas"]["Generation"];
             /**
              * Max Rows
-             * @description Number of rows, from the first. Default: all.
+             * @description Number of rows of the dataset, and of each task, from the first. Default: all.
              */
             max_rows?: number | null;
             /**
@@ -4648,7 +4737,7 @@ export interface components {
             batch_size?: number | null;
             /**
              * Seed
-             * @description Seed of drawn tokens, of the intervals and of the tests.
+             * @description Seed of drawn tokens, of the examples of tasks, of the intervals and of the tests.
              * @default 0
              */
             seed: number;
@@ -4714,6 +4803,20 @@ export interface components {
             first_step_timeout_s: number;
         };
         /**
+         * EvaluationOptions
+         * @description What this service can measure with, besides the metrics that every service has.
+         */
+        EvaluationOptions: {
+            /** Judges */
+            judges?: components["schemas"]["AvailableJudge"][];
+            /** Tasks */
+            tasks?: components["schemas"]["AvailableTask"][];
+            /** Problem */
+            problem?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * EvaluationResults
          * @description What an evaluation found. Base models come first.
          */
@@ -4721,7 +4824,7 @@ export interface components {
             /** Job Id */
             job_id: string;
             /** Dataset Id */
-            dataset_id: string;
+            dataset_id?: string | null;
             /** Num Rows */
             num_rows: number;
             /** Models */
@@ -4733,6 +4836,10 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /** Estimated Memory Bytes */
+            estimated_memory_bytes?: number | null;
+            /** Peak Memory Bytes */
+            peak_memory_bytes?: number | null;
         } & {
             [key: string]: unknown;
         };
@@ -9857,7 +9964,10 @@ export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
 export type SchemaAuditEntry = components['schemas']['AuditEntry'];
 export type SchemaAutoValue = components['schemas']['AutoValue'];
+export type SchemaAvailableJudge = components['schemas']['AvailableJudge'];
+export type SchemaAvailableTask = components['schemas']['AvailableTask'];
 export type SchemaBatches = components['schemas']['Batches'];
+export type SchemaBenchTask = components['schemas']['BenchTask'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
 export type SchemaBleu = components['schemas']['Bleu'];
@@ -9927,6 +10037,7 @@ export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
 export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
+export type SchemaEvaluationOptions = components['schemas']['EvaluationOptions'];
 export type SchemaEvaluationResults = components['schemas']['EvaluationResults'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
@@ -10400,6 +10511,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CheckpointPrune"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_options_api_evaluations_options_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationOptions"];
                 };
             };
             /** @description Error */

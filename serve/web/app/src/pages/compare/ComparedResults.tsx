@@ -85,7 +85,7 @@ function Evaluations({ metrics, labels }: { metrics: Schemas["ComparedMetric"][]
             {metrics.map((metric, index) => (
               <tr key={index}>
                 <th scope="row">
-                  {metric.metric} <code className="small">{metric.dataset_id}</code>
+                  {metric.metric} {metric.dataset_id && <code className="small">{metric.dataset_id}</code>}
                 </th>
                 <td className="numeric">{number(metric.base)}</td>
                 {metric.values.map((value, place) => <td key={place} className="numeric">{measured(value)}</td>)}

@@ -1,22 +1,32 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { Fragment, useMemo, useState } from "react";
 import { datasetListQuery, type Dataset } from "../../api/datasets";
-import { estimateQuery } from "../../api/newJob";
+import { ApiError, type Schemas } from "../../api/client";
+import { estimateQuery, evaluationOptionsQuery } from "../../api/newJob";
 import { useSettled } from "../../app/useSettled";
 import { useTitle } from "../../app/useTitle";
 import type { Config } from "../../config/draft";
+import { settingAtFault } from "../../config/values";
 import { KnownModels } from "../../data/KnownModels";
 import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote } from "../../ui/Notes";
 import { DropZone } from "../../upload/DropZone";
 import { Estimate } from "../new/Estimate";
+import { FieldProblem } from "../new/FieldProblem";
 import { useSubmission } from "../new/useSubmission";
-import { configOf, MEASURED_KINDS, METRICS, type Choice } from "./choice";
+import { configOf, MEASURED_KINDS, pathsOf, type Choice } from "./choice";
+import { MetricsPart } from "./MetricsPart";
+import { TasksPart } from "./TasksPart";
 import "../records.css";
 import "../new/new.css";
+import "./evaluate.css";
 
-type Change = (changes: Partial<Choice>) => void;
+export type Change = (changes: Partial<Choice>) => void;
+export type Options = Schemas["EvaluationOptions"];
+export interface Problems {
+  byPath: Record<string, string>;
+}
 
 /** Measures a model and its base model on rows of the user. */
 export default function EvaluatePage() {
@@ -26,14 +36,21 @@ export default function EvaluatePage() {
     models: [query.get("model") ?? ""],
     dataset: query.get("dataset") ?? "",
     metrics: ["perplexity"],
+    settings: {},
+    tasks: [],
+    numFewshot: "",
+    hasTemplate: true,
     maxRows: "",
     maxNewTokens: "",
   }));
   const list = useInfiniteQuery(datasetListQuery);
+  const { data: options } = useQuery(evaluationOptionsQuery);
   const datasets = (list.data?.pages.flatMap((page) => page.data) ?? []).filter(({ kind }) => MEASURED_KINDS.includes(kind ?? ""));
   const kind = datasets.find(({ id, name }) => choice.dataset === id || choice.dataset === name)?.kind ?? undefined;
   const change: Change = (changes) => { setChoice((before) => ({ ...before, ...changes })); };
   const { config, isComplete } = useMemo(() => configOf(choice, kind), [choice, kind]);
+  const { panel, ...problems } = useAnswer(config, isComplete, pathsOf(choice, kind));
+  const hasTasks = options !== undefined && ((options.tasks?.length ?? 0) > 0 || Boolean(options.problem));
   return (
     <>
       <div className="page-head">
@@ -41,35 +58,45 @@ export default function EvaluatePage() {
       </div>
       <div className="new">
         <div className="new-parts new-form">
-          <ModelPart choice={choice} change={change} />
-          <RowsPart choice={choice} change={change} datasets={datasets} />
-          <MetricsPart choice={choice} change={change} kind={kind} />
+          <ModelPart choice={choice} change={change} problems={problems} />
+          <RowsPart choice={choice} change={change} datasets={datasets} problems={problems} />
+          <MetricsPart choice={choice} change={change} kind={kind} options={options} problems={problems} />
+          {hasTasks && <TasksPart choice={choice} change={change} options={options} problems={problems} />}
         </div>
-        <SubmitPart config={config} isComplete={isComplete} />
+        <SubmitPart {...panel} />
       </div>
     </>
   );
 }
 
-function ModelPart({ choice, change }: { choice: Choice; change: Change }) {
+interface PartProps {
+  choice: Choice;
+  change: Change;
+  problems: Problems;
+}
+
+function ModelPart({ choice, change, problems }: PartProps) {
   const { models } = choice;
   const set = (index: number, name: string) => { change({ models: models.map((model, place) => (place === index ? name : model)) }); };
   return (
     <section className="panel part" aria-labelledby="models-title">
       <h2 id="models-title">Models</h2>
       {models.map((model, index) => (
-        <label className="field" key={index}>
-          {index === 0 ? "Model" : `Model ${String(index + 1)}`}
-          <input
-            list="known-models"
-            value={model}
-            placeholder="job:NAME"
-            spellCheck={false}
-            autoComplete="off"
-            maxLength={512}
-            onChange={(event) => { set(index, event.target.value); }}
-          />
-        </label>
+        <Fragment key={index}>
+          <label className="field">
+            {index === 0 ? "Model" : `Model ${String(index + 1)}`}
+            <input
+              list="known-models"
+              value={model}
+              placeholder="job:NAME"
+              spellCheck={false}
+              autoComplete="off"
+              maxLength={512}
+              onChange={(event) => { set(index, event.target.value); }}
+            />
+          </label>
+          <FieldProblem path={`models.${String(index)}`} problems={problems} />
+        </Fragment>
       ))}
       <KnownModels id="known-models" />
       <p className="muted small">
@@ -81,7 +108,7 @@ function ModelPart({ choice, change }: { choice: Choice; change: Change }) {
   );
 }
 
-function RowsPart({ choice, change, datasets }: { choice: Choice; change: Change; datasets: Dataset[] }) {
+function RowsPart({ choice, change, datasets, problems }: PartProps & { datasets: Dataset[] }) {
   const isKnown = datasets.some(({ id, name }) => id === choice.dataset || name === choice.dataset);
   return (
     <section className="panel part" aria-labelledby="rows-title">
@@ -96,75 +123,60 @@ function RowsPart({ choice, change, datasets }: { choice: Choice; change: Change
           ))}
         </select>
       </label>
+      <FieldProblem path="dataset" problems={problems} />
       <p className="muted small">Choose rows that no job was trained on. Datasets of preferences cannot be measured.</p>
       <DropZone onDone={(dataset) => { change({ dataset: dataset.id }); }} />
       <label className="field narrow">
         Number of rows, from the first
         <input inputMode="numeric" value={choice.maxRows} placeholder="all" onChange={(event) => { change({ maxRows: event.target.value }); }} />
       </label>
+      <FieldProblem path="max_rows" problems={problems} />
     </section>
   );
 }
 
-function MetricsPart({ choice, change, kind }: { choice: Choice; change: Change; kind: string | undefined }) {
-  const toggle = (type: string) => {
-    const { metrics } = choice;
-    change({ metrics: metrics.includes(type) ? metrics.filter((each) => each !== type) : [...metrics, type] });
-  };
+interface SubmitProps {
+  estimate: Schemas["JobEstimate"] | null;
+  isComplete: boolean;
+  isEstimating: boolean;
+  isBusy: boolean;
+  error: unknown;
+  retry: () => void;
+  submit: () => void;
+}
+
+function SubmitPart({ estimate, isComplete, isEstimating, isBusy, error, retry, submit }: SubmitProps) {
   return (
-    <section className="panel part" aria-labelledby="metrics-title">
-      <h2 id="metrics-title">Metrics</h2>
-      <fieldset className="evaluation">
-        <legend>Measure</legend>
-        {METRICS.map(({ type, label, kinds }) => {
-          const isFitting = kind === undefined || kinds.includes(kind);
-          return (
-            <label key={type} className="check">
-              <input
-                type="checkbox"
-                checked={isFitting && choice.metrics.includes(type)}
-                disabled={!isFitting}
-                onChange={() => { toggle(type); }}
-              />
-              {label}
-            </label>
-          );
-        })}
-      </fieldset>
-      <label className="field narrow">
-        Most tokens of an answer
-        <input
-          inputMode="numeric"
-          value={choice.maxNewTokens}
-          placeholder="256"
-          onChange={(event) => { change({ maxNewTokens: event.target.value }); }}
-        />
-      </label>
-      <p className="muted small">
-        Judges, regular expressions, schemas and Python files have settings of their own: use <code>ftlab eval</code> for them.
-      </p>
-    </section>
+    <aside className="panel part submit" aria-label="Estimate and submission">
+      <Estimate estimate={estimate} isComplete={isComplete} isEstimating={isEstimating} />
+      {error !== null && <ErrorNote error={error} retry={retry} />}
+      <Button look="primary" disabled={!isComplete || isBusy} onClick={submit}>
+        {isBusy ? "Submitting…" : "Start the evaluation"}
+      </Button>
+    </aside>
   );
 }
 
-function SubmitPart({ config, isComplete }: { config: Config; isComplete: boolean }) {
+/** What the service says about the config, with its errors by the path of the field that they are about. */
+function useAnswer(config: Config, isComplete: boolean, paths: string[]) {
   const settled = useSettled(config);
   const isCurrent = settled === config;
   const estimate = useQuery(estimateQuery(settled, isComplete && isCurrent));
   const [refused, setRefused] = useState<{ config: Config; error: unknown } | null>(null);
   const { isBusy, submit } = useSubmission(config, () => undefined, (error) => { setRefused({ config, error }); });
   const error = refused?.config === config ? refused.error : isComplete && isCurrent ? estimate.error : null;
-  return (
-    <aside className="panel part submit" aria-label="Estimate and submission">
-      <Estimate
-        estimate={isComplete && !error && estimate.data ? estimate.data : null}
-        isComplete={isComplete}
-        isEstimating={isComplete && (!isCurrent || estimate.isFetching)}
-      />
-      {error !== null && <ErrorNote error={error} retry={() => void estimate.refetch()} />}
-      <Button look="primary" disabled={!isComplete || isBusy} onClick={() => void submit()}>
-        {isBusy ? "Submitting…" : "Start the evaluation"}
-      </Button>
-    </aside>
-  );
+  const fault = error instanceof ApiError && error.status < 500 ? settingAtFault(error.param, error.message, paths) : null;
+  const byPath: Record<string, string> = error instanceof ApiError && fault !== null ? { [fault]: error.message } : {};
+  return {
+    byPath,
+    panel: {
+      estimate: isComplete && !error && estimate.data ? estimate.data : null,
+      isComplete,
+      isEstimating: isComplete && (!isCurrent || estimate.isFetching),
+      isBusy,
+      error: fault === null ? error : null,
+      retry: () => void estimate.refetch(),
+      submit: () => void submit(),
+    },
+  };
 }

@@ -5,6 +5,7 @@ import { number } from "../../format/format";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
+import { Needs } from "./Needs";
 
 type Results = Schemas["EvaluationResults"];
 type Metric = Schemas["MetricResult"];
@@ -27,6 +28,7 @@ export default function ResultsTab({ job }: TabProps) {
   return (
     <>
       <Values results={data} />
+      <Needs job={job} results={data} />
       {data.models.flatMap((model) =>
         (model.metrics ?? []).map((metric) => (
           <Rows key={`${model.key} ${metric.metric}`} title={`${model.name}, ${metric.metric}`} metric={metric} />
@@ -95,6 +97,7 @@ function Rows({ title, metric }: { title: string; metric: Metric }) {
                   Row {row.row}, {number(row.score)}
                 </span>
                 <p className="prompt">{row.question}</p>
+                {row.reference && row.reference !== row.question && <p className="muted small">Reference: {row.reference}</p>}
                 {typeof row.answer === "string" && <p className="answer">{row.answer || <span className="muted">(an empty answer)</span>}</p>}
               </li>
             ))}
