@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     Connection,
     Index,
@@ -58,7 +59,7 @@ HAS_UNFINISHED_PARENT = (
     .correlate(jobs)
     .exists()
 )
-IDS = bindparam("job_ids", expanding=True)
+IDS: BindParameter[str] = bindparam("job_ids", expanding=True)
 # Built once: it is read with every view of a job, and the columns of an alias cost a millisecond.
 LINKS: Select[Any] = (
     select(*chain_links.c, CHILDREN.c.name, CHILDREN.c.status, PARENTS.c.name, PARENTS.c.status)
