@@ -19,8 +19,9 @@ SOCKETS = {
 
 def describe_streams(document: dict[str, Any]) -> None:
     """Add the messages of the streams, and the routes of the WebSockets with the parameters of the other streams."""
-    messages = (StreamMessage, SocketMessage, AckMessage, PushMessage)
-    adapters: list[TypeAdapter[Any]] = [TypeAdapter(message) for message in messages]
+    adapters: list[TypeAdapter[Any]] = [
+        *(TypeAdapter(StreamMessage), TypeAdapter(SocketMessage), TypeAdapter(AckMessage), TypeAdapter(PushMessage))
+    ]
     inputs = [(str(number), "serialization", adapter) for number, adapter in enumerate(adapters)]
     found, definitions = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)  # type: ignore[arg-type]
     events, frames, ack, push = (schema for _, schema in sorted(found.items()))
