@@ -38,10 +38,12 @@ class Receipt(WireModel):
     """Standard deviation of the logits of the tuned model."""
     top1_agreement: float
     """Share of the tokens after which both models find the same token the likeliest."""
+    top1_bound: float = 0.0
+    """The smallest share that is allowed; 0 where the differences alone decide."""
     same_tokens: bool
     """Whether the exported tokenizer makes the same tokens of the prompts."""
     is_good: bool
-    """Whether both differences are within their bounds, and the tokens are the same."""
+    """Whether both differences and `top1_agreement` are within their bounds, and the tokens are the same."""
 
 
 class Artifact(WireModel):

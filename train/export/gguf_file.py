@@ -21,7 +21,9 @@ from train.checkpoints.checkpoint_files import hash_file
 from train.export.answer_check import differs
 from train.export.deployment_files import write_gguf_deployment
 from train.export.exportable import ARCHITECTURES, check_model_type, gguf_unsupported
-from train.export.gguf_tokenizer import add_vocabulary, read_vocabulary
+from train.export.gguf_gemma import add_gemma_settings, check_gemma, has_shifted_norm, is_gemma
+from train.export.gguf_tokenizer import read_vocabulary
+from train.export.gguf_vocabulary import add_vocabulary
 from train.export.merged_weights import MergedWeights
 from train.model.base_model import BaseModel
 from train.model.tokenizer import load_tokenizer
@@ -121,6 +123,8 @@ def _write(
     config, tokenizer = weights.config, load_tokenizer(base)
     check_model_type(config.model_type)
     _check_config(config)
+    if is_gemma(config):
+        check_gemma(config, is_untied=weights.is_untied or not config.tie_word_embeddings)
     planned = list(_plan(weights, TYPES[gguf_type]))
     num_rows = next(each.shape[0] for each in planned if each.name == "token_embd.weight")
     vocabulary = read_vocabulary(tokenizer, base.tokenizer_folder, num_rows)
@@ -150,7 +154,7 @@ def _check_settings(folder: Path, expected: PretrainedConfig) -> None:
             raise differs(f"{name} is {getattr(found, name)} in the file and {getattr(expected, name)} in the model")
     for name, one, other in (
         ("rms_norm_eps", found.rms_norm_eps, expected.rms_norm_eps),
-        ("rope_theta", found.rope_parameters["rope_theta"], expected.rope_parameters["rope_theta"]),
+        ("rope_theta", _positions(found)["rope_theta"], _positions(expected)["rope_theta"]),
     ):
         if not math.isclose(one, other, rel_tol=FLOAT32_PRECISION):
             raise differs(f"{name} is {one} in the file and {other} in the model")
@@ -184,6 +188,8 @@ def _num_bytes(planned: _Planned) -> int:
 
 def _content(tensor: Tensor, planned: _Planned, config: PretrainedConfig) -> "NDArray[Any]":
     values = tensor.float()
+    if has_shifted_norm(config, planned.source):
+        values = values + 1
     if config.model_type in ("llama", "mistral") and planned.name.partition(".attn_")[2].split(".")[0] in ("q", "k"):
         heads = config.num_attention_heads if ".attn_q." in planned.name else config.num_key_value_heads
         values = _permuted(values, heads)
@@ -215,24 +221,36 @@ def _add_settings(
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(head_dim)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    if config.rope_parameters["rope_type"] == "linear":
+    positions = _positions(config)
+    writer.add_rope_freq_base(positions["rope_theta"])
+    if positions["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(config.rope_parameters["factor"])
+        writer.add_rope_scaling_factor(positions["factor"])
+    if is_gemma(config):
+        add_gemma_settings(writer, config)
 
 
 def _check_config(config: PretrainedConfig) -> None:
-    if config.rope_parameters.get("rope_type") not in ROPE_TYPES:
-        raise gguf_unsupported(f"the scaling of positions '{config.rope_parameters.get('rope_type')}' is not written")
+    if (rope_type := _positions(config).get("rope_type")) not in ROPE_TYPES:
+        raise gguf_unsupported(f"the scaling of positions '{rope_type}' is not written")
+    if is_gemma(config):
+        return
     if getattr(config, "use_sliding_window", config.model_type == "mistral") and config.sliding_window is not None:
         raise gguf_unsupported("llama.cpp does not limit the attention of this architecture to a window")
     if config.hidden_act != "silu":
         raise gguf_unsupported(f"llama.cpp computes it with silu, and the model has '{config.hidden_act}'")
 
 
+def _positions(config: PretrainedConfig) -> dict[str, Any]:
+    """How positions are encoded; where layers differ in it, of those that look at everything."""
+    parameters: dict[str, Any] = config.rope_parameters
+    found: dict[str, Any] = parameters.get("full_attention", parameters)
+    return found
+
+
 def _rope_frequencies(config: PretrainedConfig) -> "NDArray[np.float32] | None":
     """By what llama.cpp divides the frequency of each pair of numbers; `None` for frequencies as they are."""
-    if config.rope_parameters["rope_type"] != "llama3":
+    if _positions(config)["rope_type"] != "llama3":
         return None
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     head_dim = _head_dim(config)

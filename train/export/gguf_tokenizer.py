@@ -1,18 +1,17 @@
 """The tokenizer of a model as the metadata of a GGUF file.
 
 llama.cpp knows how a text is cut into words by a name, the "pre-tokenizer". It is found here by the definition in
-tokenizer.json, for byte-level BPE alone: other kinds of tokenizers would need more than their files say.
+tokenizer.json. Vocabularies of SentencePiece, which are not cut into words, are those of `spm_vocabulary`.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gguf
 
-from ftlab.errors import InvalidRequestError
-from train.model.generation import end_of_turn_id
+from train.export.gguf_vocabulary import GgufVocabulary, not_written
+from train.export.spm_vocabulary import is_sentencepiece, read_sentencepiece
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,16 +29,6 @@ _TEKKEN = (
 _NAMES_OF_SPLITS = {_QWEN2: "qwen2", _LLAMA3: "llama-bpe", _TEKKEN: "tekken"}
 
 
-@dataclass(frozen=True)
-class GgufVocabulary:
-    """A byte-level BPE vocabulary as llama.cpp reads it."""
-
-    pre: str
-    tokens: list[str]
-    types: list[int]
-    merges: list[str]
-
-
 def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", folder: Path, num_rows: int) -> GgufVocabulary:
     """The vocabulary of the tokenizer in `folder`, one token for each of the `num_rows` rows of the embedding.
 
@@ -48,14 +37,17 @@ def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", folder: Path, num_rows
     try:
         document = json.loads((folder / TOKENIZER_FILE).read_text("utf-8"))
     except (OSError, ValueError):
-        raise _unsupported(f"it has no readable {TOKENIZER_FILE}") from None
+        raise not_written(f"it has no readable {TOKENIZER_FILE}") from None
+    if is_sentencepiece(document):
+        loaded = json.loads(tokenizer.backend_tokenizer.to_str())
+        return read_sentencepiece(loaded, tokenizer, num_rows)
     model = document.get("model") or {}
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
-        raise _unsupported("only byte-level BPE tokenizers are written to GGUF")
+    if model.get("type") != "BPE":
+        raise not_written("only BPE tokenizers are written to GGUF")
     pre = _pre_tokenizer(document)
     # llama.cpp takes a whole word that is a token without merging for this name, and for no other.
     if bool(model.get("ignore_merges")) != (pre == "llama-bpe"):
-        raise _unsupported(f"ignore_merges in its {TOKENIZER_FILE} is not what llama.cpp does for '{pre}'")
+        raise not_written(f"ignore_merges in its {TOKENIZER_FILE} is not what llama.cpp does for '{pre}'")
     tokens = [f"[PAD{number}]" for number in range(num_rows)]
     types = [int(gguf.TokenType.UNUSED)] * num_rows
     for token, number in tokenizer.get_vocab().items():
@@ -66,30 +58,7 @@ def read_vocabulary(tokenizer: "PreTrainedTokenizerBase", folder: Path, num_rows
             tokens[number] = added.content
             types[number] = int(gguf.TokenType.CONTROL if added.special else gguf.TokenType.USER_DEFINED)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    return GgufVocabulary(pre, tokens, types, merges)
-
-
-def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: "PreTrainedTokenizerBase", vocabulary: GgufVocabulary) -> None:
-    """Write the vocabulary, the special tokens and the chat template."""
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
-    for number, add in (
-        (tokenizer.bos_token_id, writer.add_bos_token_id),
-        (tokenizer.eos_token_id, writer.add_eos_token_id),
-        (tokenizer.unk_token_id, writer.add_unk_token_id),
-        (tokenizer.pad_token_id, writer.add_pad_token_id),
-        (end_of_turn_id(tokenizer), writer.add_eot_token_id),
-    ):
-        if number is not None:
-            add(number)
-    plain = tokenizer("a")["input_ids"]
-    writer.add_add_bos_token(tokenizer.bos_token_id is not None and plain[0] == tokenizer.bos_token_id)
-    writer.add_add_eos_token(tokenizer.eos_token_id is not None and plain[-1] == tokenizer.eos_token_id)
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+    return GgufVocabulary("gpt2", pre, tokens, types, merges=merges)
 
 
 def _pre_tokenizer(document: dict[str, Any]) -> str:
@@ -104,7 +73,7 @@ def _pre_tokenizer(document: dict[str, Any]) -> str:
             pattern = parts[0].get("pattern", {}).get("Regex")
             if pattern in _NAMES_OF_SPLITS and _is_plain(parts[1], use_regex=False):
                 return _NAMES_OF_SPLITS[pattern]
-    raise _unsupported("it cuts a text into words in a way that is not known here")
+    raise not_written("it cuts a text into words in a way that is not known here")
 
 
 def _parts(definition: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -115,11 +84,3 @@ def _parts(definition: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 def _is_plain(part: dict[str, Any], *, use_regex: bool) -> bool:
     return not part.get("add_prefix_space", True) and part.get("use_regex", True) is use_regex
-
-
-def _unsupported(why: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"The tokenizer of the model cannot be written to GGUF: {why}. Export the format 'merged' instead.",
-        "tokenizer_unsupported",
-        "formats",
-    )

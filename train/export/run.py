@@ -13,6 +13,7 @@ from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
 from train.checkpoints.checkpoint_files import commit, verify
 from train.device_defaults import AS_TRAINED
 from train.export.answer_check import (
+    AGREEMENT,
     LARGEST,
     TYPICAL,
     Difference,
@@ -155,6 +156,8 @@ class _Export:
         same_tokens: bool,
     ) -> Receipt:
         bound, typical_bound = (bounds[weight_type] * reference.spread for bounds in (LARGEST, TYPICAL))
+        top1_bound = AGREEMENT.get(weight_type, 0.0)
+        is_close = difference.largest <= bound and difference.typical <= typical_bound
         return Receipt(
             format=each,
             weight_type=weight_type.lower(),
@@ -167,8 +170,9 @@ class _Export:
             typical_bound=typical_bound,
             spread=reference.spread,
             top1_agreement=difference.top1_agreement,
+            top1_bound=top1_bound,
             same_tokens=same_tokens,
-            is_good=same_tokens and difference.largest <= bound and difference.typical <= typical_bound,
+            is_good=same_tokens and is_close and difference.top1_agreement >= top1_bound,
         )
 
     def _done(self) -> None:
@@ -185,7 +189,8 @@ def _refuse_bad(receipt: Receipt) -> None:
         raise differs(
             f"a logit differs by {receipt.max_difference:.3g} (the bound for {receipt.weight_type} is "
             f"{receipt.bound:.3g}), all of them by {receipt.typical_difference:.3g} (bound: "
-            f"{receipt.typical_bound:.3g}); the likeliest token agrees in {receipt.top1_agreement:.1%}"
+            f"{receipt.typical_bound:.3g}); the likeliest token agrees in {receipt.top1_agreement:.1%} "
+            f"(bound: {receipt.top1_bound:.0%})"
         )
 
 

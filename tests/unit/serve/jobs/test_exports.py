@@ -130,5 +130,8 @@ def test_what_cannot_be_exported_is_refused(trainer: Trainer):
     base.write_text(base.read_text().replace('"model_type": "llama"', '"model_type": "gpt2"'))
     error = refusal(post(trainer, f"job:{tuned}", formats=["merged", "gguf"]), 422)
     assert (error["code"], error["param"]) == ("unsupported_model", "formats")
-    assert "it is of the type 'gpt2', and those that are written are llama, mistral, qwen2, qwen3" in error["message"]
+    assert (
+        "it is of the type 'gpt2', and those that are written are gemma2, gemma3_text, llama, mistral, qwen2, qwen3"
+        in error["message"]
+    )
     assert exports_of(trainer, tuned) == []

@@ -71,7 +71,7 @@ def test_what_llama_cpp_would_not_compute_alike_is_refused(tmp_path: Path):
     for file, old, new, message in (
         (config, '"rope_type": "default"', '"rope_type": "dynamic", "factor": 2.0', "positions 'dynamic'"),
         (config, '"hidden_act": "silu"', '"hidden_act": "gelu"', "the model has 'gelu'"),
-        (tokenizer, '"byte_fallback": false', '"byte_fallback": true', "only byte-level BPE"),
+        (tokenizer, '"byte_fallback": false', '"byte_fallback": true', "spaces of a text"),
         (tokenizer, '"ignore_merges": false', '"ignore_merges": true', "ignore_merges"),
         (tokenizer, '"use_regex": true', '"use_regex": false', "cuts a text into words"),
     ):
