@@ -138,9 +138,7 @@ def _evaluate(
         link.emit(NoticePayload(code="final_eval_differs", message=message))
 
 
-def _final_eval_loss(
-    run: RunContext, trained: TrainedRun, rows: Dataset, evaluate: Evaluate
-) -> tuple[float, float]:
+def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset, evaluate: Evaluate) -> tuple[float, float]:
     """The eval loss of the delivered files, and how far it may be from the one measured during training.
 
     Raises `EarlyStop` when a stop is requested, or the time limit is used up.
