@@ -1,11 +1,11 @@
-"""Imports transformers and PEFT without packages that they look for and hardly any run uses.
+"""Imports transformers, PEFT and TRL without packages that they look for and hardly any run uses.
 
 bitsandbytes compiles functions when it is imported, for which PyTorch loads its compiler: that took a sixth of the
 processor time of a start. PEFT imports it for one helper that nothing here calls, and again when it adds an adapter, to
-find out whether the layer is one of bitsandbytes. transformers imports scipy for losses of object detection. TRL reads
+find out whether the layer is one of bitsandbytes. transformers imports scipy for losses of object detection. TRL lists
 the files of every installed package to learn two versions.
 
-Quantised models and 8-bit optimizers import bitsandbytes when they need it, as ever.
+Quantised models and 8-bit optimizers import bitsandbytes when they need it.
 """
 
 import importlib.metadata

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from ray import train as ray_train
-from ray.train.backend import BackendConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.actor_names import ActorNames
+from cluster.runs.process_group import process_group
 from cluster.runs.worker import train_loop
 from train.plan import RunPlan
 
@@ -55,7 +55,7 @@ def make_trainer(
             resources_per_worker=per_worker,
             label_selector=node_labels(shape) if shape else None,
         ),
-        torch_config=_process_group(shape, use_gpu=use_gpu),
+        torch_config=process_group(shape.num_workers if shape else 1, use_gpu=use_gpu),
         run_config=ray_train.RunConfig(
             name=name,
             storage_path=str(storage),
@@ -63,14 +63,3 @@ def make_trainer(
             failure_config=ray_train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
-
-
-def _process_group(shape: WorkerShape | None, *, use_gpu: bool) -> BackendConfig:
-    """What connects the workers.
-
-    One worker needs no collective: without a process group nothing wraps the model for DDP, and the controller, which
-    sets groups up, does not import PyTorch.
-    """
-    if shape is None or shape.num_workers == 1:
-        return BackendConfig()
-    return TorchConfig(backend="nccl" if use_gpu else "gloo")
