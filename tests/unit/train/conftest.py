@@ -1,5 +1,6 @@
 """A tiny base model and a job around it; a hub of models."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -12,7 +13,8 @@ import pytest
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import running
-from tests.unit.train.runs import MODEL, Job, write_rows
+from tests.unit.train.runs import MODEL, Job, Link, Trained, write_rows
+from train.plan import StopKind
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,8 +40,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def job(tmp_path: Path, models: Path) -> Job:
-    rows, eval_rows = write_rows(tmp_path / "rows.arrow", 16), write_rows(tmp_path / "eval.arrow", 4, offset=3)
-    return Job(tmp_path / "job", models, rows, eval_rows)
+    return _new_job(tmp_path, models)
+
+
+def _new_job(folder: Path, models: Path) -> Job:
+    rows, eval_rows = write_rows(folder / "rows.arrow", 16), write_rows(folder / "eval.arrow", 4, offset=3)
+    return Job(folder / "job", models, rows, eval_rows)
+
+
+@pytest.fixture(scope="module")
+def train_once(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Train a job like `job` with a config, once for all tests of a module; `pause_at` is the step to pause it at."""
+    trained: dict[str, Trained] = {}
+
+    def get(*, pause_at: int | None = None, **config: Any) -> Trained:
+        key = json.dumps([pause_at, config], sort_keys=True)
+        if key not in trained:
+            job = _new_job(tmp_path_factory.mktemp("once"), models)
+            link = Link(stop_at={} if pause_at is None else {pause_at: StopKind.PAUSE})
+            trained[key] = Trained(job, link, job.train(link, **config))
+        return trained[key]
+
+    return get
 
 
 @pytest.fixture

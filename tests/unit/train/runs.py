@@ -1,10 +1,11 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from train.data.rows.canonical import Kind, write_canonical
@@ -165,6 +166,17 @@ class Job:
         """The hash of the weights that were delivered."""
         [file] = (self.folder / "model").glob("*.safetensors")
         return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+class Trained(NamedTuple):
+    """A job after its first attempt. Tests share it, and work in a copy of its folder."""
+
+    job: Job
+    link: Link
+    outcome: Outcome
+
+    def copy(self, folder: Path) -> Job:
+        return replace(self.job, folder=Path(shutil.copytree(self.job.folder, folder)))
 
 
 def write_rows(file: Path, count: int, *, offset: int = 0) -> Path:

@@ -1,7 +1,8 @@
 """Every kind of adapter: trained as PEFT and TRL train it, resumed bit for bit, and delivered as it was trained."""
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,13 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.lora import LoraConfig
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import QUESTIONS, TRAINING, CrashError, Job, Link
+from tests.unit.train.runs import QUESTIONS, TRAINING, CrashError, Job, Link, Trained
 from train.delivery import FLOAT32_TOLERANCE, LOW_PRECISION_TOLERANCE
 from train.model.adapter_files import check_adapter
 from train.model.base_model import find_model
 from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import adapter_settings
-from train.plan import Outcome
 
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8}
 WHOLE: dict[str, Any] = {"modules_to_save": ["embed_tokens", "lm_head", "model.norm"]}
@@ -51,32 +51,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A job that was trained without interruption."""
-
-    job: Job
-    link: Link
-    outcome: Outcome
-
-
-@pytest.fixture(scope="module")
-def wholes() -> dict[str, Whole]:
-    return {}
-
-
 @pytest.fixture
-def whole(config: dict[str, Any], job: Job, wholes: dict[str, Whole]) -> Whole:
-    """The job of a config, which is trained once for all tests."""
-    key = json.dumps(config, sort_keys=True)
-    if key not in wholes:
-        trained, link = replace(job, folder=job.folder.with_name("whole")), Link()
-        wholes[key] = Whole(trained, link, trained.train(link, **config))
-    return wholes[key]
+def whole(config: dict[str, Any], train_once: Callable[..., Trained]) -> Trained:
+    """A job of the config that was trained without interruption."""
+    return train_once(**config)
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_the_delivered_files_have_the_loss_that_was_measured(whole: Whole, config: dict[str, Any]):
+def test_the_delivered_files_have_the_loss_that_was_measured(whole: Trained, config: dict[str, Any]):
     link, outcome = whole.link, whole.outcome
     for code in ("final_eval_differs", "final_eval_failed", "final_eval_skipped"):
         assert link.notices(code) == []
@@ -90,7 +72,7 @@ def test_the_delivered_files_have_the_loss_that_was_measured(whole: Whole, confi
 
 @pytest.mark.parametrize("config", KINDS)
 def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
-    job: Job, whole: Whole, config: dict[str, Any]
+    job: Job, whole: Trained, config: dict[str, Any]
 ):
     crashed, resumed = Link(crash_at=5), Link()
     with pytest.raises(CrashError):
@@ -193,7 +175,7 @@ def test_an_adapter_of_plain_peft_is_continued_as_trl_does(job: Job, tmp_path: P
 
 
 @pytest.mark.parametrize("config", KINDS)
-def test_a_job_continues_the_adapter_with_its_own_settings(job: Job, whole: Whole, config: dict[str, Any]):
+def test_a_job_continues_the_adapter_with_its_own_settings(job: Job, whole: Trained, config: dict[str, Any]):
     adapter = whole.job.folder / "model"
     settings = adapter_settings(adapter)
     assert settings is not None

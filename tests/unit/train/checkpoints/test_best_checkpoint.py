@@ -1,5 +1,6 @@
 """The best evaluation of a job has a checkpoint, and that one is delivered, however the run was interrupted."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ftlab.manifest import read_manifest
 from ftlab.schemas import EventKind, EventPayload, MetricsPayload
-from tests.unit.train.runs import CrashError, Job, Link, write_rows
+from tests.unit.train.runs import CrashError, Job, Link, Trained
 from train.checkpoints import checkpoint_files
 from train.methods.sft import SftRunTrainer
 from train.plan import Beat, ModelLoaded, Phase, StopKind
@@ -165,27 +166,15 @@ INTERRUPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, bytes]:
-    """What is delivered by a run that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    rows, eval_rows = write_rows(folder / "rows.arrow", 16), write_rows(folder / "eval.arrow", 4, offset=3)
-    job = Job(folder / "job", models, rows, eval_rows)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        script(monkeypatch, LOSSES)
-        train_to_the_end(job, [], TRAINING)
-    return delivered(job)
-
-
 @pytest.mark.parametrize("links", INTERRUPTIONS)
 def test_an_interruption_changes_neither_the_best_checkpoint_nor_what_is_delivered(
-    job: Job, uninterrupted: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch, links: list[Link]
+    job: Job, train_once: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, links: list[Link]
 ):
     """Where no more than the newest checkpoint is kept beside the best one, which is the harder case."""
     script(monkeypatch, LOSSES)
     training = TRAINING | {"save_total_limit": 1}
     attempts = train_to_the_end(job, [type(link)(**vars(link)) for link in links], training)
-    assert delivered(job) == uninterrupted
+    assert delivered(job) == delivered(train_once(training=TRAINING).job)
     assert delivered(job)[0] == 4
     check_marks(attempts, LOSSES)
     best = read_manifest(job.folder / "checkpoints" / checkpoint_files.step_name(4))

@@ -1,12 +1,13 @@
 """A run that was interrupted goes on as if it had not been."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ftlab.schemas import EventKind
-from tests.unit.train.runs import CrashError, Job, Link
+from tests.unit.train.runs import CrashError, Job, Link, Trained
 from train.checkpoints import checkpoint_files
 from train.plan import Ending
 
@@ -16,12 +17,6 @@ def crash(job: Job, step: int, **config: object) -> Link:
     with pytest.raises(CrashError):
         job.train(link, **config)
     return link
-
-
-@pytest.fixture
-def twin(job: Job, tmp_path: Path) -> Job:
-    """The same job, never interrupted."""
-    return Job(tmp_path / "twin", job.models, job.rows, job.eval_rows)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +29,8 @@ def twin(job: Job, tmp_path: Path) -> Job:
         pytest.param({"training": {"eval_steps": 2}}, id="evaluations"),
     ],
 )
-def test_the_loss_goes_on_as_in_a_run_without_interruption(job: Job, twin: Job, config: dict):
-    whole, resumed = Link(), Link()
-    twin.train(whole, **config)
+def test_the_loss_goes_on_as_in_a_run_without_interruption(job: Job, train_once: Callable[..., Trained], config: dict):
+    (twin, whole, _), resumed = train_once(**config), Link()
     before = crash(job, 5, **config)
     outcome = job.train(resumed, **config)
     assert outcome.ending is Ending.FINISHED
@@ -51,9 +45,8 @@ def test_the_loss_goes_on_as_in_a_run_without_interruption(job: Job, twin: Job, 
     assert job.weights_sha256 == twin.weights_sha256
 
 
-def test_a_run_that_is_interrupted_again_and_again_ends_the_same(job: Job, twin: Job):
-    whole = Link()
-    twin.train(whole)
+def test_a_run_that_is_interrupted_again_and_again_ends_the_same(job: Job, train_once: Callable[..., Trained]):
+    twin, whole, _ = train_once()
     merged: dict[int, float] = {}
     for step in (2, 5, 5, 7):
         merged |= crash(job, step).series("loss")
@@ -64,9 +57,8 @@ def test_a_run_that_is_interrupted_again_and_again_ends_the_same(job: Job, twin:
     assert job.checkpoints == twin.checkpoints
 
 
-def test_a_torn_newest_checkpoint_is_set_aside_and_the_one_before_used(job: Job, twin: Job):
-    whole, resumed = Link(), Link()
-    twin.train(whole)
+def test_a_torn_newest_checkpoint_is_set_aside_and_the_one_before_used(job: Job, train_once: Callable[..., Trained]):
+    (twin, whole, _), resumed = train_once(), Link()
     crash(job, 7)
     optimizer = job.folder / "checkpoints" / "step-00000006" / "optimizer.pt"
     optimizer.write_bytes(optimizer.read_bytes()[:-100])
@@ -105,10 +97,10 @@ def test_a_lower_limit_frees_the_disk_before_the_next_checkpoint_is_saved(job: J
     assert job.checkpoints == ["step-00000006"]
 
 
-def test_a_run_whose_training_was_over_only_delivers(job: Job, twin: Job):
+def test_a_run_whose_training_was_over_only_delivers(train_once: Callable[..., Trained], tmp_path: Path):
     """The process ended after the last checkpoint and before, or in the middle of, the delivery."""
-    twin.train()
-    job.train()
+    trained = train_once()
+    job, twin = trained.copy(tmp_path / "job"), trained.job
     shutil.rmtree(job.folder / "model")
     link = Link()
     outcome = job.train(link)

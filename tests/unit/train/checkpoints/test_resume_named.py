@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
-from tests.unit.train.runs import CrashError, Job, Link, write_rows
+from tests.unit.train.runs import CrashError, Job, Link, Trained
 from train.checkpoints import checkpoint_files
 from train.checkpoints.checkpoint_files import MANIFEST
 from train.failures.classify import classify
@@ -21,19 +20,10 @@ TRAINING = {"save_steps": 2, "save_total_limit": 9, "eval_steps": 2}
 NAMED = "step-00000002"
 
 
-@pytest.fixture(scope="module")
-def trained(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    folder = tmp_path_factory.mktemp("trained")
-    rows, eval_rows = write_rows(folder / "rows.arrow", 16), write_rows(folder / "eval.arrow", 4, offset=3)
-    job = Job(folder / "job", models, rows, eval_rows)
-    job.train(Link(stop_at={7: StopKind.PAUSE}), training=TRAINING)
-    return job
-
-
 @pytest.fixture
-def paused(trained: Job, tmp_path: Path) -> Job:
-    """A job of the test's own with checkpoints of steps 2, 4, 6 and 7."""
-    return replace(trained, folder=Path(shutil.copytree(trained.folder, tmp_path / "job")))
+def paused(train_once: Callable[..., Trained], tmp_path: Path) -> Job:
+    """Checkpoints of steps 2, 4, 6 and 7."""
+    return train_once(pause_at=7, training=TRAINING).copy(tmp_path / "job")
 
 
 def test_the_run_goes_on_from_there_and_newer_checkpoints_are_gone(paused: Job, tmp_path: Path):
