@@ -123,6 +123,8 @@ def _submission(
     method = requested_method(body)
     if method.grader is not None:
         _check_item(services, owner, item_of(method.grader, GRADER), config.datasets[0])
+    else:
+        _check_answers(services, owner, body)
 
     def note(tx: Transaction, job: JobRecord) -> None:
         made = OpenAiJobRecord(
@@ -155,6 +157,26 @@ def _check_item(services: Services, owner: str, item: str | None, dataset: str) 
         "unsupported_grader",
         GRADER,
     )
+
+
+def _check_answers(services: Services, owner: str, body: CreateJob) -> None:
+    """Raise `InvalidRequestError` for files whose messages end with the user.
+
+    As they were uploaded, a text beside the messages was taken for the reference answer of a grader; without a grader,
+    it would be trained as the answer, whatever it is.
+    """
+    for field, file in (("training_file", body.training_file), ("validation_file", body.validation_file)):
+        if file is None or not file.startswith("file-"):
+            continue
+        with services.store.read() as tx:
+            columns = (tx.datasets.resolve(dataset_id(file), owner=owner).column_mapping or {}).get("columns", {})
+        if columns.get("prompt") == "messages":
+            raise InvalidRequestError(
+                f"The messages in {field} end with the user, so there is no answer to train on; let them end with the "
+                "assistant, or use the method 'reinforcement'.",
+                "dataset_kind_mismatch",
+                field,
+            )
 
 
 def _dataset(file: str) -> str:

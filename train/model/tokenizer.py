@@ -74,9 +74,9 @@ def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
 
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
-    """The tokens that are read as markup wherever their text stands, by id.
+    """The tokens that are read as markup also where a message has their text, by id.
 
-    That includes those without a role, as `<|eot_id|>` of Llama 3, which `all_special_tokens` leaves out.
+    That includes those without a role, such as `<|eot_id|>` of Llama 3, which `all_special_tokens` leaves out.
     """
     added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))

@@ -9,6 +9,8 @@ from typing import Any
 from train.data.rows.canonical import Message, Row
 from train.data.tokens.render import RenderedRow
 
+_THINKING, _THOUGHT = "<think>", "</think>"
+"""Around reasoning, as most templates write it, and many rows in the text of an answer."""
 _TAKEN = "\0"
 """Placeholder for the characters of a part that was found, so that no other part is found there."""
 
@@ -20,7 +22,8 @@ def first_left_out(conversations: Sequence[tuple[str, Row]], texts: Sequence[Ren
     was refused has no texts.
     """
     for (part, conversation), text in zip(conversations, texts, strict=False):
-        if not text.is_verbatim and (left_out := left_out_of(conversation, text)):
+        has_reasoning = any(_THOUGHT in message["content"] for message in conversation.get("messages", ()))
+        if (has_reasoning or not text.is_verbatim) and (left_out := left_out_of(conversation, text)):
             return f"In '{part}': {left_out}" if part else left_out
     return None
 
@@ -36,9 +39,14 @@ def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
     start = 0
     for number, message in enumerate(messages):
         turn = turns.get(number)
-        place = max(start, turn[0]) if turn else start
+        place = _with_thinking(rendered.text, message, start, turn[0]) if turn else start
         end = turn[1] if turn else _next_turn(rendered, number)
         part = _Part(rendered.text[place:end])
+        if turn and _THOUGHT in message["content"] and part.count(_THOUGHT) > message["content"].count(_THOUGHT):
+            return (
+                f"The chat template writes reasoning of its own before message {number + 1} (assistant), which has "
+                "some in its text; write that as reasoning_content."
+            )
         if missing := part.take(message):
             return _sentence(missing, message, number, is_turn=turn is not None)
         # The end of a turn holds what the template writes after the words.
@@ -48,6 +56,13 @@ def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
     return None
 
 
+def _with_thinking(text: str, message: Message, start: int, turn: int) -> int:
+    """Where a turn begins with the beginning of its reasoning, which some templates write at the end of the prompt."""
+    place = text.rfind(_THINKING, start, turn)
+    is_own = message["content"].lstrip().startswith(_THINKING)
+    return place if is_own and place >= 0 and text[place:turn].strip() == _THINKING else max(start, turn)
+
+
 class _Part:
     """The text of one message with what the template writes around it."""
 
@@ -55,6 +70,9 @@ class _Part:
         self._text = text
         self.end = 0
         """End position of the last part that was found."""
+
+    def count(self, words: str) -> int:
+        return self._text.count(words)
 
     def take(self, message: Message) -> str | None:
         """Find everything that the message says; the name of the first thing that is missing."""

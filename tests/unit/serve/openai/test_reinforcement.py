@@ -86,6 +86,14 @@ def test_a_grader_without_an_equal_is_refused(openai: OpenAI, row, grader, said)
     assert str(raised.value.param).startswith("method.reinforcement.grader")
 
 
+def test_a_text_beside_a_question_is_not_trained_as_its_answer(openai: OpenAI):
+    """Such as an id, in a file whose messages end with the user; a reward would compare answers with it."""
+    file = upload_rows(openai, question(id="row-1"), question(id="row-2"))
+    with pytest.raises(sdk.BadRequestError, match="end with the user") as raised:
+        openai.fine_tuning.jobs.create(model=BASE, training_file=file)
+    assert (raised.value.code, raised.value.param) == ("dataset_kind_mismatch", "training_file")
+
+
 def test_a_malformed_grader_and_hyperparameters_without_an_equal_are_refused(openai: OpenAI):
     file = upload_rows(openai, question(answer="42"))
     for grader in (EQUAL | {"colour": 1}, {"type": "string_check"}, MULTI | {"calculate_output": "other"}):

@@ -111,6 +111,17 @@ def test_answers_that_begin_differently_at_inference_are_reported(tmp_path: Path
     assert found.get("answer_start_differs", 0) == number
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("qwen3_5_think", None), ("qwen3", None), ("qwen3_8", "reasoning of its own"), ("deepseekv3", "leaves out")],
+)
+def test_reasoning_in_the_text_of_an_answer_is_learned_or_reported(tmp_path: Path, name: str, said: str | None) -> None:
+    uploaded(tmp_path, {"messages": [*ASKED, {"role": "assistant", "content": "<think>\nSeven.\n</think>\n\n7"}]})
+    report = examine(tmp_path / "rows.arrow", tokenizer_with(template_of(name), writes_bos=True), CheckOptions(512))
+    found = [finding.message for finding in report.findings if finding.rule == "left_out_by_template"]
+    assert (len(found), not said or said in found[0]) == (int(said is not None), True)
+
+
 def test_special_tokens_without_a_role_are_known(tmp_path: Path) -> None:
     """As `<|eot_id|>` of Llama 3, which its files name as no special token of any kind."""
     make_tiny_tokenizer().save_pretrained(tmp_path)
