@@ -21,7 +21,6 @@ OPTIONS = "/api/evaluations/options"
 @pytest.fixture
 def folder(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of tasks of the service."""
-    pytest.importorskip("lm_eval", reason="the extra bench is not installed")
     tasks = write_tasks(tmp_path / "tasks")
     monkeypatch.setitem(services.settings.__dict__, "lm_eval_tasks", tasks)
     return tasks

@@ -14,7 +14,6 @@ from train.evaluation.task_checks import available_tasks, checked_tasks
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pytest.importorskip("lm_eval", reason="the extra bench is not installed")
     return write_tasks(tmp_path / "tasks")
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("lm_eval", reason="the extra bench is not installed")
-
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import EvaluationConfig
 from ftlab.schemas.evaluation_results import ModelResult
