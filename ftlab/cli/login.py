@@ -72,7 +72,7 @@ def _what(action: str, path: str) -> str:
 
 
 def ask_secret(label: str) -> str:
-    """What the user types without an echo, or the first line of standard input where that is no terminal."""
+    """What the user types without an echo, or without a terminal the first line of standard input."""
     if sys.stdin.isatty():
         return str(typer.prompt(label, hide_input=True, err=True))
     return sys.stdin.readline()

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Table,
     and_,
     cast,
-    false,
     literal_column,
     text,
 )
@@ -358,7 +357,7 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("is_pinned", Boolean, nullable=False, server_default=false()),
+    Column("is_pinned", Boolean, nullable=False),
 )
 Index("ix_models_job", models.c.job_id, models.c.seq)
 
@@ -394,8 +393,5 @@ leases = Table(
 
 
 def columns_of(table: Table, record_class: type, **renamed: str) -> list[Column[Any]]:
-    """The columns of a record in the order of its fields, so that a row holds `record_class`'s arguments.
-
-    `renamed` maps fields to columns of another name.
-    """
+    """The columns of a record in the order of its fields; `renamed` maps fields to columns of another name."""
     return [table.c[renamed.get(field.name, field.name)] for field in fields(record_class)]

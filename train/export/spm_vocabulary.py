@@ -65,7 +65,7 @@ def _check_spaces(document: dict[str, Any]) -> None:
     is_whole = cut.get("type") == "Metaspace" and not cut.get("split", True) and cut.get("replacement") == SPACE
     if normalizer is None and is_whole and cut.get("prepend_scheme") == "never":
         return
-    raise not_written("it prepares the spaces of a text in another way than llama.cpp")
+    raise not_written("it prepares the spaces of a text differently from llama.cpp")
 
 
 def _scores(vocab: dict[str, int], merges: list[tuple[str, ...]]) -> dict[str, float]:

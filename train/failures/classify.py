@@ -26,6 +26,7 @@ _REASONS_OF_CODES = {
     "model_access_denied": ReasonCode.MODEL_ACCESS_DENIED,
     "checkpoint_corrupt": ReasonCode.CHECKPOINT_CORRUPT,
     "export_differs": ReasonCode.EXPORT_DIFFERS,
+    "quantizer_failed": ReasonCode.CONFIG_INVALID,
     "judge_unavailable": ReasonCode.JUDGE_UNAVAILABLE,
 }
 """Reason by the code of one of our own errors. Any other code is `config_invalid` if the error blames the request (HTTP
