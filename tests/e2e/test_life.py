@@ -144,14 +144,18 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
     run_id = client.jobs.get(finished.id).mlflow_run_id
 
     def has_finished() -> bool:
-        run = f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
-        with urllib.request.urlopen(run, timeout=30) as reply:
-            return bool(json.load(reply)["run"]["info"]["status"] == "FINISHED")
+        return bool(mlflow_run(lab, run_id)["info"]["status"] == "FINISHED")
 
     wait_for(has_finished, 60, "the run's end, which is told last")
     history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=train%2Floss"
     with urllib.request.urlopen(history) as reply:
         assert [metric["step"] for metric in json.load(reply)["metrics"]] == list(range(1, 21))
+
+
+def mlflow_run(lab: Lab, run_id: str | None) -> Any:
+    url = f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        return json.load(reply)["run"]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +340,7 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(client: Client, 
     assert f"| {client.datasets.get(finished.datasets[0]).name} | 40 |" in card
 
 
-def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: Dataset) -> None:
+def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, dataset: Dataset) -> None:
     job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
     sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 3})
@@ -352,3 +356,18 @@ def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: D
     assert {each.id for each in client.jobs.list(sweep="rates")} == {trial.job_id for trial in ended.trials}
     assert ended.cost is not None
     assert ended.cost > 0
+
+    def is_recorded() -> bool:
+        url = client.sweeps.get(sweep.id).mlflow_url
+        return url is not None and bool(mlflow_run(lab, run_in(url))["info"]["status"] == "FINISHED")
+
+    def run_in(url: str | None) -> str:
+        return str(url).partition("/runs/")[2].partition("?")[0]
+
+    wait_for(is_recorded, 60, "the sweep's run in MLflow")
+    run_id = run_in(client.sweeps.get(sweep.id).mlflow_url)
+    [point] = mlflow_run(lab, run_id)["data"]["metrics"]
+    assert (point["key"], point["value"]) == ("eval/loss", pytest.approx(ended.best.value))
+    for trial in ended.trials:
+        child = mlflow_run(lab, client.jobs.get(str(trial.job_id)).mlflow_run_id)
+        assert {"key": "mlflow.parentRunId", "value": run_id} in child["data"]["tags"]
