@@ -357,17 +357,12 @@ def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, 
     assert ended.cost is not None
     assert ended.cost > 0
 
-    def is_recorded() -> bool:
-        url = client.sweeps.get(sweep.id).mlflow_url
-        return url is not None and bool(mlflow_run(lab, run_in(url))["info"]["status"] == "FINISHED")
-
-    def run_in(url: str | None) -> str:
-        return str(url).partition("/runs/")[2].partition("?")[0]
-
-    wait_for(is_recorded, 60, "the sweep's run in MLflow")
-    run_id = run_in(client.sweeps.get(sweep.id).mlflow_url)
+    wait_for(lambda: client.sweeps.get(sweep.id).mlflow_url is not None, 180, "the sweep's run in MLflow")
+    run_id = str(client.sweeps.get(sweep.id).mlflow_url).partition("/runs/")[2].partition("?")[0]
+    wait_for(lambda: mlflow_run(lab, run_id)["info"]["status"] == "FINISHED", 60, "the end of the sweep's run")
     [point] = mlflow_run(lab, run_id)["data"]["metrics"]
     assert (point["key"], point["value"]) == ("eval/loss", pytest.approx(ended.best.value))
-    for trial in ended.trials:
-        child = mlflow_run(lab, client.jobs.get(str(trial.job_id)).mlflow_run_id)
-        assert {"key": "mlflow.parentRunId", "value": run_id} in child["data"]["tags"]
+    wait_for(lambda: all(each.mlflow_run_id for each in client.jobs.list(sweep="rates")), 60, "the runs of the trials")
+    for each in client.jobs.list(sweep="rates"):
+        tags = mlflow_run(lab, each.mlflow_run_id)["data"]["tags"]
+        assert {"key": "mlflow.parentRunId", "value": run_id} in tags
