@@ -8,7 +8,7 @@ from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.search.halving import passes
 from cluster.search.values import objective_value
-from ftlab.schemas.sweeps import SuccessiveHalving, SweepConfig, TrialState
+from ftlab.schemas.sweeps import SuccessiveHalving, SweepConfig, SweepStatus, TrialState
 from ftlab.status import JobStatus
 from tracking.job_requests import cancel_job, pause_job
 from tracking.store import Transaction
@@ -49,7 +49,7 @@ def record_results(tick: Tick, view: SweepView) -> SweepView:
         if job is None or job.status.is_terminal:
             view = _with(view, _record_end(tick, view, trial, job))
         elif _was_resumed(view, trial, job):
-            view = _with(view, _record_resumed(tick, trial))
+            view = _with(view, _record_resumed(tick, view, trial))
         elif _is_at_rung(view, trial, job):
             view = _with(view, _record_rung(tick, view, trial, job))
     return view
@@ -66,10 +66,11 @@ def _was_resumed(view: SweepView, trial: TrialRecord, job: JobRecord) -> bool:
     return trial.state is TrialState.PRUNED and is_active and not view.sweep.status.has_ended
 
 
-def _record_resumed(tick: Tick, trial: TrialRecord) -> TrialRecord:
-    """Let it pass the rung, as if the sweep had promoted it."""
+def _record_resumed(tick: Tick, view: SweepView, trial: TrialRecord) -> TrialRecord:
+    """Let it pass the rung, as if the sweep had promoted it. A paused sweep does not pause it again."""
+    fields: TrialFields = {"state": TrialState.RUNNING, "rung": trial.rung + 1, "message": None}
     with tick.store.begin() as tx:
-        return tx.sweeps.change_trial(trial, state=TrialState.RUNNING, rung=trial.rung + 1, message=None)
+        return tx.sweeps.change_trial(trial, **fields, is_held=view.sweep.status is SweepStatus.PAUSED)
 
 
 def _with(view: SweepView, changed: TrialRecord) -> SweepView:

@@ -115,12 +115,15 @@ def start_estimate(job: Job, snapshot: Snapshot) -> str:
     """When a queued job starts, as far as the service knows, in one sentence; empty where it does not.
 
     The first job in the queue starts when the only running job ends. With several running jobs, the estimate is when
-    the first of them ends, since it is not known whose devices suffice.
+    the first of them ends, since it is not known whose devices suffice. A job that waits for other jobs keeps none
+    behind it from starting.
     """
-    if job.status is not JobStatus.QUEUED or job.queue_position is None:
+    if job.status is not JobStatus.QUEUED or job.queue_position is None or _awaits_jobs(job):
         return ""
     if job.queue_position > 1:
-        ahead = next((item for item in snapshot.jobs if item.queue_position == job.queue_position - 1), None)
+        queued = [item for item in snapshot.jobs if (item.queue_position or job.queue_position) < job.queue_position]
+        ready = (item for item in queued if not _awaits_jobs(item))
+        ahead = max(ready, key=lambda item: item.queue_position or 0, default=None)
         return f"Starts after {ahead.name}." if ahead else ""
     if not _FOR_DEVICES.search(job.waiting_for or ""):
         return ""
@@ -132,6 +135,11 @@ def start_estimate(job: Job, snapshot: Snapshot) -> str:
     if len(running) == 1:
         return f"Starts in {when}, after {timed[0].name}."
     return f"The next devices are released in {when}, when {timed[0].name} ends."
+
+
+def _awaits_jobs(job: Job) -> bool:
+    """Whether a job before it in its chain has not completed."""
+    return any(parent.attempt is None for parent in job.parents)
 
 
 def rough(seconds: float) -> str:

@@ -145,14 +145,18 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
     run_id = client.jobs.get(finished.id).mlflow_run_id
 
     def has_finished() -> bool:
-        run = f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
-        with urllib.request.urlopen(run, timeout=30) as reply:
-            return bool(json.load(reply)["run"]["info"]["status"] == "FINISHED")
+        return bool(mlflow_run(lab, run_id)["info"]["status"] == "FINISHED")
 
     wait_for(has_finished, 60, "the run's end, which is told last")
     history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=train%2Floss"
     with urllib.request.urlopen(history) as reply:
         assert [metric["step"] for metric in json.load(reply)["metrics"]] == list(range(1, 21))
+
+
+def mlflow_run(lab: Lab, run_id: str | None) -> Any:
+    url = f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        return json.load(reply)["run"]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +351,7 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
     assert client.exports.list(job.id)[0].artifacts == []
 
 
-def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: Dataset) -> None:
+def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, dataset: Dataset) -> None:
     job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
     sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 3})
@@ -363,3 +367,13 @@ def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, dataset: D
     assert {each.id for each in client.jobs.list(sweep="rates")} == {trial.job_id for trial in ended.trials}
     assert ended.cost is not None
     assert ended.cost > 0
+
+    wait_for(lambda: client.sweeps.get(sweep.id).mlflow_url is not None, 180, "the sweep's run in MLflow")
+    run_id = str(client.sweeps.get(sweep.id).mlflow_url).partition("/runs/")[2].partition("?")[0]
+    wait_for(lambda: mlflow_run(lab, run_id)["info"]["status"] == "FINISHED", 60, "the end of the sweep's run")
+    [point] = mlflow_run(lab, run_id)["data"]["metrics"]
+    assert (point["key"], point["value"]) == ("eval/loss", pytest.approx(ended.best.value))
+    wait_for(lambda: all(each.mlflow_run_id for each in client.jobs.list(sweep="rates")), 60, "the runs of the trials")
+    for each in client.jobs.list(sweep="rates"):
+        tags = mlflow_run(lab, each.mlflow_run_id)["data"]["tags"]
+        assert {"key": "mlflow.parentRunId", "value": run_id} in tags

@@ -20,7 +20,7 @@ class WorkProgress:
         self.begin()
 
     def begin(self) -> None:
-        """Measure the speed from now on: what came before, such as loading a model, is no measure of it."""
+        """Measure the speed from now on: what came before, such as loading a model, says nothing about it."""
         self._begun_at, self._begun_with = time.monotonic(), self.num_done
 
     def done(self, num_done: int) -> None:

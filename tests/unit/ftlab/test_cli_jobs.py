@@ -99,7 +99,22 @@ def test_a_terminal_shows_short_lines_and_whole_ids(cli, fake, terminal):
     terminal(10)
     assert cli("ls").lines[1].startswith("job-001  a name that…"), "an id is never cut"
     fake.jobs["job-001"].priority = 80
+    assert "PRIORITY" not in cli("ls").lines[0]
+    terminal(100)
     assert "PRIORITY" in cli("ls").lines[0]
+
+
+def test_a_narrow_terminal_shows_what_jobs_wait_for_before_their_kind_and_age(cli, fake, terminal):
+    fake.add_job(3, name="a name of some length")
+    fake.add_job(name="evaluation of some model").priority = 80
+    terminal(80)
+    for command, columns in (
+        ("ls", ["ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "WAITING", "FOR"]),
+        ("queue", ["PLACE", "ID", "NAME", "PRIORITY", "STEP", "WAITING", "FOR"]),
+    ):
+        run = cli(command)
+        assert [title for title in run.lines[0].split() if title not in ("ETA", "CREATED")] == columns
+        assert all(cell_width(line) <= 80 for line in run.lines)
 
 
 def test_show_by_prefix_and_name(cli, fake):

@@ -118,6 +118,24 @@ def test_a_user_promotes_a_paused_trial_by_resuming_it(sweeping: World):
     assert (first.state, first.rung_values) == (TrialState.PRUNED, (2.0, 1.9))  # compared at the next rung
 
 
+def test_a_trial_that_is_resumed_in_a_paused_sweep_stays_resumed(sweeping: World):
+    sweep_id = start(sweeping, HALVING, max_trials=1)
+    sweeping.tick()
+    job_id = job_of(trials(sweeping, sweep_id)[0])
+    change(sweeping, sweep_id, SweepStatus.PAUSED)  # so that the last one of its rung is not promoted at once
+    sweeping.trains(job_id)
+    reach(sweeping, trials(sweeping, sweep_id)[0], 10, 2.0)
+    assert trials(sweeping, sweep_id)[0].state is TrialState.PRUNED
+    sweeping.resume(job_id)
+    for _ in range(3):
+        sweeping.tick(after_s=1)
+    assert sweeping.status(job_id) is JobStatus.PENDING
+    change(sweeping, sweep_id, SweepStatus.RUNNING)
+    sweeping.tick(after_s=1)
+    [trial] = trials(sweeping, sweep_id)
+    assert (trial.state, trial.rung, trial.is_held) == (TrialState.RUNNING, 1, False)
+
+
 def test_a_sweep_whose_trials_were_paused_says_what_it_waits_for(sweeping: World):
     sweep_id = start(sweeping, max_trials=2, max_parallel=2)
     for _ in range(3):

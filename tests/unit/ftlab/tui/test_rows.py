@@ -84,6 +84,22 @@ def test_a_queued_job_says_when_it_starts():
     ]
 
 
+def test_a_job_of_a_chain_says_which_job_it_waits_for():
+    parent = {"job_id": "job-run", "name": "run", "status": "running"}
+    child = queued(
+        "job-child", 1, parents=[parent], waiting_for="Waiting for job 'run' (job-run); that job is running."
+    )
+    held = queued("job-held", 2, parents=[parent | {"status": "failed"}], waiting_for="Held: job 'sft' has failed.")
+    other = queued("job-other", 3)
+    last = queued("job-last", 4)
+    assert [row.split(maxsplit=2)[2].strip() for row in rows([running(), child, held, other, last], 100)[2:6]] == [
+        "next: waiting for job 'run' (job-run); that job is running",
+        "no. 2: held: job 'sft' has failed",
+        "no. 3: waiting for its data",
+        "no. 4: after other",
+    ]
+
+
 @pytest.mark.parametrize(
     ("jobs", "sentence"),
     [

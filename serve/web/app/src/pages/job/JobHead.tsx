@@ -61,7 +61,7 @@ function Chain({ job: { parents = [], children = [] } }: { job: Job }) {
 function ChainLinks({ jobs }: { jobs: Schemas["ChainedJob"][] }) {
   return jobs.map((each, place) => (
     <Fragment key={each.job_id}>
-      {place > 0 && ", "}
+      {place > 0 && " "}
       <Link to={`/jobs/${each.job_id}`}>{each.name}</Link> <StatusPill job={each} />
     </Fragment>
   ));
