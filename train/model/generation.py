@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,11 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     Answers are trained with it, and many base models do not name it as an end: Qwen's template ends a turn with
     `<|im_end|>`, and the files of the base models name `<|endoftext|>` only.
     """
-    if not tokenizer.chat_template:
-        return None
+    return _end_of_turn_id(tokenizer, str(tokenizer.chat_template)) if tokenizer.chat_template else None
+
+
+@lru_cache(maxsize=64)
+def _end_of_turn_id(tokenizer: PreTrainedTokenizerBase, _template: str) -> int | None:
     try:
         text = str(tokenizer.apply_chat_template(_PROBE, tokenize=False))
     except (TemplateError, ValueError, TypeError, LookupError):

@@ -246,7 +246,8 @@ class Examination:
 
     def _look_at_starts(self, row: TokenisedRow, texts: list[RenderedRow]) -> None:
         """A template of the model itself delimits the answers by how it begins them, so only another one can differ."""
-        if self._renderer.template.origin != "training" or all(map(self._renderer.begins_as_at_inference, texts)):
+        may_differ = self._trains_answers and self._renderer.template.origin == "training"
+        if not may_differ or all(map(self._renderer.begins_as_at_inference, texts)):
             return
         message = (
             f"At inference, the model's chat template begins an answer with {self._renderer.answer_start!r}, and the "
