@@ -51,13 +51,15 @@ def test_a_tuned_model_is_measured_on_a_task_and_found_again(trainer: Trainer, e
         "choice_local/brier_score",
     ]
     rows = evaluator.client.get(f"{JOBS}/{job_id}/evaluation/rows").json()["data"]
-    assert [(row["row"], row["task"]) for row in rows] == [(place + 1, "choice_local") for place in range(len(QUESTIONS))]
+    assert [(row["row"], row["task"]) for row in rows] == [
+        (place + 1, "choice_local") for place in range(len(QUESTIONS))
+    ]
     again = evaluator.post(f"job:{first}", tasks=[{"name": "choice_local"}])
     assert (again.status_code, again.json()["id"]) == (200, job_id)
     assert evaluator.post(f"job:{first}", tasks=[{"name": "choice_local", "num_fewshot": 1}]).status_code == 201
     evaluator.measure(f"job:{second}")
     compared = trainer.client.get("/api/training/compare", params={"job": [first, second]}).json()["evaluations"]
-    assert [(metric["metric"], metric["dataset_id"]) for metric in compared][0] == ("choice_local/acc", None)
+    assert (compared[0]["metric"], compared[0]["dataset_id"]) == ("choice_local/acc", None)
     assert all(value is not None for metric in compared for value in metric["values"])
     page = trainer.client.get("/api/training/compare", params={"job": [first, second], "format": "html"})
     assert "choice_local/acc" in page.text
