@@ -27,7 +27,7 @@ class Speeds:
     read: float | None
 
     def time_s(self, read_tokens: float, answer_tokens: float) -> float:
-        """Seconds to read and to generate so many tokens."""
+        """Seconds to read and to generate these numbers of tokens."""
         read_s = read_tokens / self.read if self.read else 0.0
         return read_s + (answer_tokens / self.answer if self.answer else 0.0)
 

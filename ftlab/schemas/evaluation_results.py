@@ -67,7 +67,7 @@ class MetricResult(WireModel):
     """`None` where no row has a score, or the number is not finite."""
     low: float | None = None
     """Lower end of the 95 % interval, by the bootstrap over rows; `None` for fewer than two rows, and for a metric of a
-    task that is no sum over rows."""
+    task that is not a sum over rows."""
     high: float | None = None
     num_rows: int = 0
     """Rows with a score."""

@@ -9,6 +9,7 @@ import yaml
 from playwright.sync_api import Page, Route, expect
 
 from cluster.data.requests import WorkState, WorkStatus
+from ftlab.schemas.judges import JudgeServer
 from tests.browser.conftest import SHORT_MS
 from tests.support.dropped_files import drop
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
@@ -288,6 +289,7 @@ def test_a_tuned_model_is_the_base_of_a_new_job(open_page):
 
 
 def test_a_model_is_evaluated_from_its_job(world, open_page):
+    world.scene.settings.judges["strict"] = JudgeServer(url="http://127.0.0.1:9/v1", model="large-model")
     page = open_page(f"/jobs/{world.ids['support-v1']}", may_fail=True)
     page.get_by_role("link", name="Evaluate").click()
     expect(page.get_by_label("Model", exact=True)).to_have_value(f"job:{world.ids['support-v1']}")
@@ -304,6 +306,14 @@ def test_a_model_is_evaluated_from_its_job(world, open_page):
     page.get_by_label("Dataset").select_option(label="support-heldout.jsonl, 12 rows")
     page.get_by_label("Model", exact=True).fill(MODEL)
     page.get_by_label("BLEU").check()
+    page.get_by_label("Regular expression").check()
+    expect(start).to_be_disabled()
+    page.get_by_label("Pattern").fill("(x")
+    expect(page.get_by_role("group", name="Regular expression").get_by_text("must be a valid")).to_be_visible()
+    page.get_by_label("Pattern").fill("^x")
+    page.get_by_label("Score of a judge").check()
+    page.get_by_role("combobox", name="Judge").select_option(label="strict (large-model)")
+    page.get_by_label("Highest score").fill("5")
     page.get_by_label("Most tokens of an answer").fill("0")
     expect(page.get_by_text("generation.max_new_tokens must be")).to_be_visible()
     page.get_by_label("Most tokens of an answer").fill("20")
@@ -314,5 +324,8 @@ def test_a_model_is_evaluated_from_its_job(world, open_page):
     start.click()
     job = submitted(world, page)
     assert (job["kind"], job["status"]) == ("evaluation", "queued")
-    assert [metric["type"] for metric in job["config"]["metrics"]] == ["perplexity", "bleu"]
+    metrics = job["config"]["metrics"]
+    assert [metric["type"] for metric in metrics] == ["perplexity", "bleu", "regex", "judge_score"]
+    assert metrics[2]["pattern"] == "^x"
+    assert (metrics[3]["judge"], metrics[3]["max_score"]) == ("strict", 5)
     assert (job["config"]["max_rows"], job["config"]["generation"]["max_new_tokens"]) == (6, 20)

@@ -274,6 +274,8 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
     losses = {point.step: point.value for point in client.jobs.metrics(finished.id, names=["eval_loss"])}
     base = results.models[0].metrics[0]
     assert base.value == pytest.approx(math.exp(losses[0]), rel=1e-6)
+    assert results.estimated_memory_bytes
+    assert results.peak_memory_bytes
     rows = list(client.evaluations.rows(job.id))
     assert len(rows) == results.num_rows == dataset.num_rows
     assert all(set(row.answers) == {"base", "model"} for row in rows)

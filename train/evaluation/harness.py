@@ -252,9 +252,13 @@ class _HarnessModel(HFLM):
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
         """Generate without the settings that come with the model."""
-        own = generation_config(self.model, self.tokenizer, max_length - context.shape[1])
+        before, own = self.model.generation_config, generation_config(self.model, self.tokenizer, 1)
         own.max_new_tokens = None  # lm-eval gives the length with the prompt
-        tokens: torch.Tensor = super()._model_generate(context, max_length, stop, generation_config=own, **settings)
+        self.model.generation_config = own
+        try:
+            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
+        finally:
+            self.model.generation_config = before
         return tokens
 
 

@@ -48,7 +48,7 @@ def checked_tasks(tasks: Sequence[BenchTask], folder: Path | None) -> list[Bench
     """The tasks of all named groups and tags, with the hash of their files.
 
     Raise `InvalidRequestError` for a name that the folder does not define, for a task that this service does not run,
-    and for one whose files have another hash than the given one.
+    and for one whose files have a different hash from the given one.
     """
     if not tasks:
         return []

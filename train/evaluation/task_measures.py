@@ -64,7 +64,7 @@ class WholeTaskMeasure(Measure):
         return (item,)
 
     def value(self, sums: Sums) -> float:
-        raise NotImplementedError("it is no sum")
+        raise NotImplementedError("it is not a sum")
 
     def total(self, rows: Sequence[tuple[Any, ...]]) -> float:
         return float(self._function([item for (item,) in rows]))

@@ -23,6 +23,17 @@ def test_metrics_are_types_or_mappings():
         parse_any_config(document | {"metrics": [_metric("acuracy")]})
 
 
+def test_tasks_are_names_or_mappings_and_need_no_dataset():
+    document = _document(["job:a"], None, None, ["one", "{name: two, num_fewshot: 5}"], None, None)
+    config = parse_any_config(document)
+    assert config.model_dump(mode="json", exclude_unset=True) == {
+        "kind": "evaluation",
+        "models": ["job:a"],
+        "metrics": [],
+        "tasks": [{"name": "one"}, {"name": "two", "num_fewshot": 5}],
+    }
+
+
 @pytest.mark.parametrize(
     ("difference", "p_value", "lower", "verdict"),
     [

@@ -1,20 +1,27 @@
 """`POST /api/training/jobs/estimate` with an evaluation: the same checks as a submit, and nothing is stored."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from cluster.policy import Fleet, Node
+from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobEstimate, SftMethod
 from ftlab.schemas.judges import JudgeServer
+from ftlab.status import JobStatus
 from serve.context import Services
 from serve.jobs.evaluation_estimate import JUDGED, LONGEST_ANSWERS, NO_SPEED, SMALLEST_BATCH
+from tests.unit.cluster.runs.attempt import claim
 from tests.unit.serve.jobs.statuses import NOW
 from tests.unit.serve.jobs.test_estimate import here, priced
 from tracking.store.records import MetricRecord
 from train.data.tokens.row_lengths import RowLengths
+from train.plan import ModelLoaded
+from train.reporting.event_sender import Emitted
 
 __all__ = ["here", "priced"]
 
@@ -134,3 +141,15 @@ def test_the_time_of_a_judge_is_left_out_and_said_so(client, body, services):
     found = estimate(client, body | {"metrics": [{"type": "judge_score", "judge": "strict"}]})
     assert JUDGED in found.notes
     assert found.tokens == 900
+
+
+def test_the_time_is_estimated_again_when_the_evaluation_begins(client, body, services):
+    measured(services, client, body, answer_tokens_per_s=10.0, read_tokens_per_s=100.0)
+    for config, expected in ((body, 900 / 100 + 50 / 10), (body | {"batch_size": 3}, None)):
+        job_id = str(client.post(JOBS, json=config | {"seed": 5}).json()["id"])
+        log = AttemptLog(services.store, FakeEventHub(), claim(services.store, job_id), settings=services.settings)
+        log.move(JobStatus.INITIALIZING)
+        log.record([Emitted(1, datetime.now(UTC), ModelLoaded(num_tokens=900, num_answer_tokens=50))])
+        log.close()
+        job = client.get(f"{JOBS}/{job_id}").json()
+        assert (job["status"], job["estimated_time_s"]) == ("running", expected)

@@ -125,6 +125,10 @@ def test_the_base_comes_first_and_every_row_has_its_answers(job: Job, tuned: Mea
     assert metric.value == pytest.approx(sum(line["scores"]["model"]["exact_match"] for line in lines) / 4)
     assert [row.row for row in metric.worst + metric.best]
     assert metric.worst[0].score <= metric.best[0].score
+    assert found.estimated_memory_bytes > 600 * 1024**2
+    assert found.peak_memory_bytes > 100 * 1024**2
+    [loaded] = link.loaded
+    assert (loaded.num_tokens, loaded.num_answer_tokens) == (0, 2 * 4 * 4)
     [measured] = link.told(EventKind.METRICS)
     assert measured["values"]["answer_tokens_per_s"] > 0
     assert "read_tokens_per_s" not in measured["values"]

@@ -29,11 +29,14 @@ export default function ResultsTab({ job }: TabProps) {
     <>
       <Values results={data} />
       <Needs job={job} results={data} />
-      {data.models.flatMap((model) =>
-        (model.metrics ?? []).map((metric) => (
-          <Rows key={`${model.key} ${metric.metric}`} title={`${model.name}, ${metric.metric}`} metric={metric} />
-        )),
-      )}
+      {measured(data).map(({ model, metric }) => (
+        <Rows
+          key={`${model.key} ${metric.metric}`}
+          title={`${metric.metric}: ${model.name}`}
+          metric={metric}
+          isOpen={model === data.models.at(-1) && metric === model.metrics?.[0]}
+        />
+      ))}
     </>
   );
 }
@@ -41,25 +44,31 @@ export default function ResultsTab({ job }: TabProps) {
 function Values({ results }: { results: Results }) {
   return (
     <table className="table stack">
-      <TableHead columns={["Model", "Metric", "Value", "95 % interval", "Rows", "Skipped", "Against base"]} />
+      <TableHead columns={["Metric", "Model", "Value", "95 % interval", "Rows", "Skipped", "Against base"]} />
       <tbody>
-        {results.models.flatMap((model) =>
-          (model.metrics ?? []).map((metric) => (
-            <tr key={`${model.key} ${metric.metric}`}>
-              <th scope="row">{model.base ? model.name : `${model.name} (base)`}</th>
-              <td data-label="Metric">{metric.metric}</td>
-              <td data-label="Value" className="numeric">{number(metric.value)}</td>
-              <td data-label="95 % interval" className="numeric">
-                {typeof metric.low !== "number" ? "–" : `${number(metric.low)} to ${number(metric.high)}`}
-              </td>
-              <td data-label="Rows" className="numeric">{metric.num_rows}</td>
-              <td data-label="Skipped">{skipped(metric) || "–"}</td>
-              <td data-label="Against base">{verdict(results, model, metric) || "–"}</td>
-            </tr>
-          )),
-        )}
+        {measured(results).map(({ model, metric }) => (
+          <tr key={`${model.key} ${metric.metric}`}>
+            <th scope="row">{metric.metric}</th>
+            <td data-label="Model">{model.base ? model.name : `${model.name} (base)`}</td>
+            <td data-label="Value" className="numeric">{number(metric.value)}</td>
+            <td data-label="95 % interval" className="numeric">
+              {typeof metric.low !== "number" ? "–" : `${number(metric.low)} to ${number(metric.high)}`}
+            </td>
+            <td data-label="Rows" className="numeric">{metric.num_rows}</td>
+            <td data-label="Skipped">{skipped(metric) || "–"}</td>
+            <td data-label="Against base">{verdict(results, model, metric) || "–"}</td>
+          </tr>
+        ))}
       </tbody>
     </table>
+  );
+}
+
+/** Every metric with every model, so that the models of a metric are side by side. */
+function measured(results: Results): { model: Schemas["ModelResult"]; metric: Metric }[] {
+  const names = [...new Set(results.models.flatMap((model) => (model.metrics ?? []).map(({ metric }) => metric)))];
+  return names.flatMap((name) =>
+    results.models.flatMap((model) => (model.metrics ?? []).filter(({ metric }) => metric === name).map((metric) => ({ model, metric }))),
   );
 }
 
@@ -82,28 +91,33 @@ function verdict(results: Results, model: Schemas["ModelResult"], metric: Metric
   return `${shown}, ${test.difference < 0 === metric.is_lower_better ? "better" : "worse"} (${p})`;
 }
 
-function Rows({ title, metric }: { title: string; metric: Metric }) {
-  const parts: [string, Scored[]][] = [["Worst", metric.worst ?? []], ["Best", metric.best ?? []]];
+function Rows({ title, metric, isOpen }: { title: string; metric: Metric; isOpen: boolean }) {
+  const parts: [string, Scored[]][] = [["Worst rows", metric.worst ?? []], ["Best rows", metric.best ?? []]];
+  if (!metric.worst?.length) return null;
   return (
-    <section className="panel" aria-label={title}>
-      <h3>{title}</h3>
+    <details className="panel scored-rows" open={isOpen}>
+      <summary>{title}</summary>
       {parts.map(([name, rows]) => (
         <div key={name}>
-          <h4>{name}</h4>
+          <h3>{name}</h3>
           <ol className="answers">
             {rows.map((row) => (
               <li key={row.row}>
                 <span className="muted small numeric">
                   Row {row.row}, {number(row.score)}
                 </span>
-                <p className="prompt">{row.question}</p>
-                {row.reference && row.reference !== row.question && <p className="muted small">Reference: {row.reference}</p>}
-                {typeof row.answer === "string" && <p className="answer">{row.answer || <span className="muted">(an empty answer)</span>}</p>}
+                <div className="scored">
+                  <p className="prompt">{row.question}</p>
+                  {row.reference && row.reference !== row.question && <p className="muted small">Reference: {row.reference}</p>}
+                  {typeof row.answer === "string" && (
+                    <p className="answer">{row.answer.trim() || <span className="muted">(an empty answer)</span>}</p>
+                  )}
+                </div>
               </li>
             ))}
           </ol>
         </div>
       ))}
-    </section>
+    </details>
   );
 }
