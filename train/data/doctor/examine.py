@@ -155,7 +155,7 @@ class Examination:
                 continue
             self._labels.add(row.row)
             self._tokens += sum(kept)
-            self._trained_tokens += sum(trained)
+            self._trained_tokens += num_learned(turns, piece_length=max_length) if limit is None else sum(trained)
             kept_lengths.append(max(kept))
         self._lengths.add(lengths)
         self._kept_lengths.add(kept_lengths)

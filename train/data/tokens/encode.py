@@ -63,14 +63,22 @@ OnRefusal = Callable[[int, int, InvalidRequestError], None]
 """Called with the number and line of a row that cannot be rendered, and the error."""
 
 
-def num_learned(turns: Iterable[list[Span]], max_length: int | None = None) -> int:
-    """Number of tokens that the loss counts, among the first `max_length` of each text of a row."""
+def num_learned(
+    turns: Iterable[list[Span]], max_length: int | None = None, *, piece_length: int | None = None
+) -> int:
+    """Number of tokens that the loss counts, among the first `max_length` of each text of a row.
+
+    `piece_length` is the length of the pieces into which packing splits long texts.
+    """
     total = 0
     for spans in turns:
         for first, last in spans:
             last = last if max_length is None else min(last, max_length)
-            # The model predicts the next token, so the first one of a row is never a target.
-            total += max(0, last - max(first, 1))
+            # The model predicts the next token, so the first one of a row, or of a piece of it, is never a target.
+            first = max(first, 1)
+            total += max(0, last - first)
+            if piece_length and last > first:
+                total -= (last - 1) // piece_length - (first - 1) // piece_length
     return total
 
 

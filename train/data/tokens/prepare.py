@@ -339,10 +339,17 @@ def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts)
     """The rows, with labels removed where packing splits them."""
     for ids, labels in rows:
         counts.num_split_rows += len(ids) > capacity
-        # The first token of a piece would be predicted from the document before it.
-        counts.num_trained_tokens -= int((labels[capacity::capacity] != IGNORE).sum())
+        counts.num_trained_tokens -= num_starting_pieces(labels, capacity)
         labels[::capacity] = IGNORE
         yield ids, labels
+
+
+def num_starting_pieces(labels: Tokens, capacity: int) -> int:
+    """How many tokens are not trained on because a piece begins with them.
+
+    They would be predicted from the document that is packed before the piece.
+    """
+    return int((labels[capacity::capacity] != IGNORE).sum())
 
 
 def _useful_fraction(lengths: Lengths, batch_size: int) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.encode import labelled, num_taught, tokenise
-from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
+from train.data.tokens.prepare import Prepared, PrepareSpec, num_starting_pieces, prepared_cache
 from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
 
@@ -102,6 +102,8 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
                     lengths.append(max(len(ids) for ids, _ in texts))
                     num_tokens += sum(len(ids) for ids, _ in texts)
                     num_trained += trained
+                    if spec.packing:
+                        num_trained -= sum(num_starting_pieces(labels, spec.max_length) for _, labels in texts)
     is_whole = len(places) == num_rows
     scale = num_rows / max(1, len(places))
     if spec.packing:

@@ -173,6 +173,15 @@ def test_long_rows_are_counted_as_training_counts_them(tmp_path: Path):
     assert check(tmp_path, [chat("Long?", "very " * 800)], max_length=64).counts["huge_row"] == 1
 
 
+def test_a_token_that_begins_a_piece_is_not_counted_as_trained(tmp_path: Path):
+    rows = [chat("Long?", "kept " * 200)]
+    whole = check(tmp_path, rows, max_length=1024, packing=True)
+    split = check(tmp_path, rows, max_length=64, packing=True)
+    assert whole.tokens_per_epoch == split.tokens_per_epoch
+    pieces = -(-split.tokens_per_epoch // 64)
+    assert split.trained_tokens_per_epoch == whole.trained_tokens_per_epoch - (pieces - 1)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     texts=st.lists(
