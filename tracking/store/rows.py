@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     and_,
     cast,
+    false,
     literal_column,
     text,
 )
@@ -357,7 +358,7 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("is_pinned", Boolean, nullable=False),
+    Column("is_pinned", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_models_job", models.c.job_id, models.c.seq)
 

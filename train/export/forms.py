@@ -14,12 +14,17 @@ Form = AdapterFormat | MergedFormat | GgufFormat | QuantizedFormat
 
 
 def forms_of(plan: ExportPlan, weights: MergedWeights, base: BaseModel) -> dict[ExportFormat, list[Form]]:
-    """The forms of every format. Raise `InvalidRequestError` for K-quants without a program that makes them."""
-    return {
-        "adapter": [AdapterFormat(base)],
-        "merged": [MergedFormat(weights, base, plan.config.dtype)],
-        "gguf": _gguf_forms(plan, weights, base),
-    }
+    """The forms of the wanted formats. Raise `InvalidRequestError` for K-quants without a program that makes them."""
+    found: dict[ExportFormat, list[Form]] = {}
+    for each in plan.config.formats:
+        match each:
+            case "adapter":
+                found[each] = [AdapterFormat(base)]
+            case "merged":
+                found[each] = [MergedFormat(weights, base, plan.config.dtype)]
+            case "gguf":
+                found[each] = _gguf_forms(plan, weights, base)
+    return found
 
 
 def num_tensors(form: Form, weights: MergedWeights) -> int:

@@ -10,7 +10,6 @@ import pytest
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas import EventKind
 from tests.support import llama_quantize
-from tests.support.tiny_adapters import make_tiny_adapter
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.export.test_run import changed, receipt_of
 from tests.unit.train.runs import Link
@@ -18,7 +17,7 @@ from train.export.answer_check import LARGEST, TYPICAL
 from train.export.gguf_file import FILE
 from train.export.gguf_quantize import FILE_TYPES
 from train.export.run import run
-from train.plan import ExportPlan, LocalBase
+from train.plan import ExportPlan
 
 ROOT = Path(llama_quantize.__file__).parents[2]
 
@@ -35,9 +34,8 @@ def program(folder: Path, body: str) -> Path:
 def k_plan(plan: ExportPlan, tmp_path: Path) -> ExportPlan:
     """An export of a model whose rows can be divided into blocks of 256 numbers."""
     base = make_tiny_model(tmp_path / "models" / "org--wide", hidden=256)
-    adapter = make_tiny_adapter(base, tmp_path / "wide-adapter", seed=3)
     quantizer = program(tmp_path, "from tests.support.llama_quantize import main\nsys.exit(main(*sys.argv[1:]))")
-    plan = replace(plan, model=str(adapter), local_base=LocalBase("org/wide", base), quantizer=quantizer)
+    plan = replace(plan, model=str(base), local_base=None, quantizer=quantizer)
     return changed(plan, formats=["gguf"], gguf_type="q4_k_m")
 
 

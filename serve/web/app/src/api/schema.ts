@@ -8064,6 +8064,11 @@ export interface components {
             spread: number;
             /** Top1 Agreement */
             top1_agreement: number;
+            /**
+             * Top1 Bound
+             * @default 0
+             */
+            top1_bound: number;
             /** Same Tokens */
             same_tokens: boolean;
             /** Is Good */
