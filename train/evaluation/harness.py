@@ -34,6 +34,7 @@ CHOSEN = "multiple_choice"
 BYPASS = "bypass"
 """A metric of lm-eval that only keeps the answers."""
 NO_FILTER = "none"
+MAX_SEEDS = 2**32
 NOT_OF_A_TASK = ("tag", "group", "task_list")
 """Fields of a task file that are about other tasks."""
 TASK_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, TypeError, ValueError)
@@ -117,7 +118,7 @@ class HarnessTask:
         def measure(batch: list[int]) -> int:
             # One request of each row at a time: as many rows as the memory holds.
             model.batch_size_per_gpu = len(batch)
-            set_seed(self._seed + batch[0])
+            set_seed((self._seed + batch[0]) % MAX_SEEDS)
             work.on_done(self._measured(model, {row: requests[row] for row in batch}))
             return 0
 
