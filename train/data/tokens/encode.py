@@ -63,9 +63,7 @@ OnRefusal = Callable[[int, int, InvalidRequestError], None]
 """Called with the number and line of a row that cannot be rendered, and the error."""
 
 
-def num_learned(
-    turns: Iterable[list[Span]], max_length: int | None = None, *, piece_length: int | None = None
-) -> int:
+def num_learned(turns: Iterable[list[Span]], max_length: int | None = None, *, piece_length: int | None = None) -> int:
     """Number of tokens that the loss counts, among the first `max_length` of each text of a row.
 
     `piece_length` is the length of the pieces into which packing splits long texts.
@@ -136,6 +134,14 @@ def labelled(row: TokenisedRow, max_length: int | None) -> list[tuple[Tokens, To
             labels[first:last] = ids[first:last]
         texts.append((ids, labels))
     return texts
+
+
+def num_starting_pieces(labels: Tokens, capacity: int) -> int:
+    """How many tokens are not trained on because a piece begins with them.
+
+    They would be predicted from the document that is packed before the piece.
+    """
+    return int((labels[capacity::capacity] != IGNORE).sum())
 
 
 def num_taught(texts: Sequence[tuple[Tokens, Tokens]]) -> int:

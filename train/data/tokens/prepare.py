@@ -28,7 +28,7 @@ from train.data.tokens.arrow_rows import (
     write_packed,
     write_rows,
 )
-from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, num_taught, tokenise
+from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, num_starting_pieces, num_taught, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
 from train.data.tokens.prompts import Prompt, prompts, write_prompts
@@ -342,14 +342,6 @@ def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts)
         counts.num_trained_tokens -= num_starting_pieces(labels, capacity)
         labels[::capacity] = IGNORE
         yield ids, labels
-
-
-def num_starting_pieces(labels: Tokens, capacity: int) -> int:
-    """How many tokens are not trained on because a piece begins with them.
-
-    They would be predicted from the document that is packed before the piece.
-    """
-    return int((labels[capacity::capacity] != IGNORE).sum())
 
 
 def _useful_fraction(lengths: Lengths, batch_size: int) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.data.rows.canonical import CanonicalFile
-from train.data.tokens.encode import labelled, num_taught, tokenise
-from train.data.tokens.prepare import Prepared, PrepareSpec, num_starting_pieces, prepared_cache
+from train.data.tokens.encode import labelled, num_starting_pieces, num_taught, tokenise
+from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
 from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
 
