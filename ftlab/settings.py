@@ -72,7 +72,7 @@ class Settings(BaseModel):
     reward_files: tuple[Path, ...] = ()
     """Python files, and folders of them, whose functions jobs may use as rewards; default: none. Jobs run this code."""
     lm_eval_tasks: Path | None = None
-    """Folder of lm-eval tasks that evaluations may name; default: none. Evaluations run the functions that these name."""
+    """Folder of lm-eval tasks that evaluations may name; default: none. Evaluations run functions in their files."""
     cpus: int | None = Field(default=None, ge=1)
     """CPU cores given to training; default: all."""
     standby: bool = True
@@ -124,7 +124,7 @@ class Settings(BaseModel):
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
     openai_models: dict[str, str] = Field(default_factory=dict)
-    """The base models that jobs of the OpenAI-compatible API train instead of models such as `gpt-4o-mini-2024-07-18`."""
+    """Base models that jobs of the OpenAI-compatible API train instead of models such as `gpt-4o-mini-2024-07-18`."""
     inference_backend: Literal["auto", "own", "vllm"] = "auto"
     """What answers in chats: `own` is the service's own engine, `vllm` is vLLM, which `ftlab inference install`
     installs and which needs a CUDA GPU; `auto` is vLLM where it can be used, else `own`.

@@ -68,9 +68,10 @@ def _was_resumed(view: SweepView, trial: TrialRecord, job: JobRecord) -> bool:
 
 def _record_resumed(tick: Tick, view: SweepView, trial: TrialRecord) -> TrialRecord:
     """Let it pass the rung, as if the sweep had promoted it. A paused sweep does not pause it again."""
-    fields: TrialFields = {"state": TrialState.RUNNING, "rung": trial.rung + 1, "message": None}
+    is_held = view.sweep.status is SweepStatus.PAUSED
+    fields: TrialFields = {"state": TrialState.RUNNING, "rung": trial.rung + 1, "message": None, "is_held": is_held}
     with tick.store.begin() as tx:
-        return tx.sweeps.change_trial(trial, **fields, is_held=view.sweep.status is SweepStatus.PAUSED)
+        return tx.sweeps.change_trial(trial, **fields)
 
 
 def _with(view: SweepView, changed: TrialRecord) -> SweepView:
