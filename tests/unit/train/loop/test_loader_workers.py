@@ -44,13 +44,14 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
 
 def trained(job: Job, rows: Rows, links: list[Link], training: dict[str, Any]) -> Trace:
     trace = Trace(job)
+    others = multiprocessing.active_children()
     for link in links:
         rows.clear()
         trace.links.append(link)
         with suppress(CrashError):
             job.train(link, training=training, lora=DROPOUT)
         trace.rows |= rows
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) <= set(others)
     return trace
 
 

@@ -90,7 +90,7 @@ def test_the_peak_covers_what_the_pass_held_and_the_optimizer_adds():
 def test_the_states_of_the_optimizer_are_counted_ahead(
     monkeypatch: pytest.MonkeyPatch, optim: str, num_bytes: int
 ) -> None:
-    monkeypatch.setattr("train.loop.trial_pass._status_bytes", lambda _: 0)
+    monkeypatch.setattr("train.loop.trial_pass.status_bytes", lambda _: 0)
     model = torch.nn.Linear(1000, 1000, bias=False)
     measured = measure(lambda: None, model, torch.device("cpu"), optim, accumulates=False)
     assert measured.peak_bytes == num_bytes * 1_000_000

@@ -193,7 +193,7 @@ def test_without_a_template_the_tokenizers_own_bos_stays(tokenizer: PreTrainedTo
 
 def test_tools_reach_the_template_and_calls_as_objects(tokenizer: PreTrainedTokenizerFast):
     tokenizer.chat_template = (
-        "{{ tools[0]['name'] }}:{% for m in messages %}{{ m.role[0] }}="
+        "{{ tools[0]['function']['name'] }}:{% for m in messages %}{{ m.role[0] }}="
         "{% if m.tool_calls %}{{ m.tool_calls[0].function.arguments | tojson }}{% endif %}{{ m.content }};"
         "{% endfor %}"
         "{% if add_generation_prompt %}a={% endif %}"
