@@ -30,13 +30,13 @@ class _StrictMeta(ModelMetaclass):
 class StrictModel(BaseModel, metaclass=_StrictMeta):
     """A request body: unknown keys and wrong types are refused, infinities and NaN too."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class WireModel(BaseModel):
     """A reply: keys that a later service added are kept, never refused."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     @classmethod
     def of(cls, record: object, **computed: object) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna  # noqa: F401  the first view of a sweep would import it while a page waits
 import pytest
 import uvicorn
 from fastapi import FastAPI
