@@ -94,6 +94,8 @@ def push(
     found = session.client.jobs.get(export_job)
     name = artifact or only_artifact(session, found.id)
     token = secret_of("HF_TOKEN") or ask_secret("Token for the hub").strip()
+    if not token:
+        raise typer.BadParameter("There is no token for the hub: set HF_TOKEN, or give it on standard input.")
     with session.output.transfer(f"Uploading {name}") as on_progress:
         done = session.client.exports.push(found.id, name, repo, token=token, private=private, on_progress=on_progress)
     if not session.output.as_json:

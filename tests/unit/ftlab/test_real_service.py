@@ -1,5 +1,6 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
+import io
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -407,6 +408,10 @@ def test_models_are_pinned_and_artifacts_deleted_and_pushed(client, world, monke
         refused = cli("push", *arguments)
         assert (refused.code, sentence in refused.err) == (code, True), refused.err
         assert "canary" not in refused.err + refused.out
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    refused = cli("push", "job-export", "me/sums", "--artifact", "gguf-f16")
+    assert (refused.code, "There is no token for the hub: set HF_TOKEN" in refused.err) == (2, True)
 
     with pytest.raises(errors.ConflictError, match="is queued"):
         client.exports.delete("job-export", "gguf-f16")
