@@ -26,7 +26,7 @@ export default function ResultsTab({ job }: TabProps) {
   if (error) return <ErrorNote error={error} retry={() => void refetch()} />;
   if (!data) return <Loading lines={3} />;
   return (
-    <>
+    <div className="results">
       <Values results={data} />
       <Needs job={job} results={data} />
       {measured(data).map(({ model, metric }) => (
@@ -37,7 +37,7 @@ export default function ResultsTab({ job }: TabProps) {
           isOpen={model === data.models.at(-1) && metric === model.metrics?.[0]}
         />
       ))}
-    </>
+    </div>
   );
 }
 
