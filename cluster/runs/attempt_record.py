@@ -13,7 +13,7 @@ from cluster.runs.earlier_evaluations import earlier_speeds
 from cluster.runs.earlier_runs import earlier_runs
 from cluster.runs.evaluated_models import evaluated_models
 from ftlab.backoff import backoff_s
-from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.schemas import CheckpointPayload, EvaluationConfig, JobConfig, MetricsPayload, ProgressPayload
 from ftlab.settings import Settings
 from ftlab.status import CAUSES, JobStatus, ReasonCode
@@ -305,7 +305,7 @@ class AttemptLog:
         if isinstance(config, EvaluationConfig) and self._settings is not None:
             try:
                 models = evaluated_models(tx, self._settings, config.models)
-            except NotFoundError:  # the base model of one was deleted since the plan was made
+            except (NotFoundError, InvalidRequestError):  # one was deleted or damaged since the plan was made
                 return
             if speeds := earlier_speeds(tx, self._settings, job.owner, config, models):
                 tx.jobs.set_estimate(self._ref, speeds.time_s(loaded.num_tokens, loaded.num_answer_tokens))

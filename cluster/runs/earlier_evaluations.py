@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from cluster.runs.evaluated_models import evaluated_models
-from ftlab.errors import NotFoundError
+from ftlab.errors import InvalidRequestError, NotFoundError
 from ftlab.schemas import EvaluationConfig
 from ftlab.schemas.evaluation import Perplexity
 from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
@@ -48,7 +48,7 @@ def earlier_speeds(
             continue
         try:
             is_same = _bases(evaluated_models(tx, settings, other.models)) == bases
-        except NotFoundError:  # one of its models was deleted
+        except (NotFoundError, InvalidRequestError):  # one of its models was deleted or damaged
             continue
         if is_same and (speeds := _speeds(tx, job.id, needs=_needed(config))) is not None:
             return speeds

@@ -1,6 +1,7 @@
 """`POST /api/training/jobs/estimate` with an evaluation: the same checks as a submit, and nothing is stored."""
 
 from datetime import UTC, datetime
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -141,6 +142,16 @@ def test_the_time_of_a_judge_is_left_out_and_said_so(client, body, services):
     found = estimate(client, body | {"metrics": [{"type": "judge_score", "judge": "strict"}]})
     assert JUDGED in found.notes
     assert found.tokens == 900
+
+
+def test_an_earlier_evaluation_of_a_damaged_model_is_passed_over(client, body, services):
+    measured(services, client, body, answer_tokens_per_s=10.0, read_tokens_per_s=100.0)
+    before = estimate(client, body).time_s
+    models = services.settings.home / "models"
+    copytree(models / "org--here", models / "org--other")
+    measured(services, client, body | {"models": ["org/other"]}, answer_tokens_per_s=1.0, read_tokens_per_s=1.0)
+    (models / "org--other" / "adapter_config.json").write_text("{}")
+    assert estimate(client, body).time_s == before is not None
 
 
 def test_the_time_is_estimated_again_when_the_evaluation_begins(client, body, services):
