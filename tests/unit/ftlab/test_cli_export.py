@@ -6,8 +6,9 @@ import pytest
 import typer
 
 from ftlab.cli.export import _lines, _model
-from ftlab.schemas.export_results import Artifact, Export, Receipt
+from ftlab.schemas.export_results import Artifact, Export
 from ftlab.status import JobStatus
+from tests.support.export_artifacts import RECEIPT
 
 
 @pytest.mark.parametrize(
@@ -29,21 +30,8 @@ def test_what_is_no_checkpoint_is_refused(job: str, checkpoint: str):
 
 
 def test_each_artifact_has_a_line_with_its_receipt():
-    receipt = Receipt(
-        format="gguf",
-        weight_type="q8_0",
-        reference="model:mdl-1",
-        prompts=["Why?"],
-        num_tokens=7,
-        max_difference=0.1234,
-        bound=2.5,
-        typical_difference=0.01,
-        typical_bound=0.25,
-        spread=2.0,
-        top1_agreement=0.875,
-        same_tokens=True,
-        is_good=True,
-    )
+    numbers = {"num_tokens": 7, "max_difference": 0.1234, "bound": 2.5, "top1_agreement": 0.875}
+    receipt = RECEIPT.model_copy(update=numbers)
     at = datetime(2026, 1, 1, tzinfo=UTC)
     artifact = Artifact(
         name="gguf-q8_0",

@@ -1,7 +1,7 @@
 """Records for the store's tests."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 from ftlab.schemas import JobConfig, LogPayload
+from ftlab.schemas.sweeps import SweepStatus
 from ftlab.status import TRANSITIONS, JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
@@ -22,6 +23,7 @@ from tracking.store.records import (
     ModelRecord,
     NewEvent,
 )
+from tracking.store.sweeps import SweepRecord
 
 Result = TypeVar("Result")
 
@@ -176,3 +178,28 @@ def at_once(count: int, work: Callable[[int], Result]) -> list[Result | Exceptio
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
+
+
+def running_sweep(
+    config: dict[str, Any], *, whole: Sequence[str], now: datetime, rungs: tuple[int, ...] = (), max_trials: int = 3
+) -> SweepRecord:
+    """A sweep that was just submitted."""
+    return SweepRecord(
+        id=new_id("sweep"),
+        owner="local",
+        name="rates",
+        config=config,
+        whole=tuple(whole),
+        rungs=rungs,
+        max_trials=max_trials,
+        auto={},
+        base_job_id=None,
+        model_revision=None,
+        status=SweepStatus.RUNNING,
+        message="The sweep is searching.",
+        is_settled=False,
+        idempotency_key=None,
+        body_sha256="",
+        created_at=now,
+        finished_at=None,
+    )

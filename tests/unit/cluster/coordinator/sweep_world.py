@@ -9,7 +9,7 @@ from ftlab.schemas.sweep_rules import check_sweep
 from ftlab.schemas.sweeps import SweepConfig, SweepStatus, TrialState
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START, World, add_checkpoint
-from tracking.store.ids import new_id
+from tests.unit.tracking.samples import running_sweep
 from tracking.store.records import MetricRecord
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
@@ -35,24 +35,12 @@ def start(world: World, method: Any = "random", job: dict[str, Any] | None = Non
     document = {"job": job or JOB, "parameters": PARAMETERS, "method": method, "max_trials": 3, **fields}
     sweep = SweepConfig.model_validate(document)
     checked = check_sweep(sweep)
-    record = SweepRecord(
-        id=new_id("sweep"),
-        owner="local",
-        name="rates",
-        config=sweep.model_dump(mode="json"),
-        whole=tuple(checked.whole),
+    record = running_sweep(
+        sweep.model_dump(mode="json"),
+        whole=checked.whole,
+        now=START,
         rungs=checked.rungs,
         max_trials=checked.max_trials,
-        auto={},
-        base_job_id=None,
-        model_revision=None,
-        status=SweepStatus.RUNNING,
-        message="It was submitted.",
-        is_settled=False,
-        idempotency_key=None,
-        body_sha256="",
-        created_at=START,
-        finished_at=None,
     )
     with world.store.begin() as tx:
         tx.sweeps.add(record)

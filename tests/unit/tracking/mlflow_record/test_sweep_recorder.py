@@ -10,11 +10,11 @@ from mlflow import entities as mlflow_entities
 from ftlab.schemas.sweeps import SweepStatus, TrialState
 from ftlab.status import ReasonCode
 from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, START, Jobs, Reader
+from tests.unit.tracking.samples import running_sweep
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError
 from tracking.mlflow_record.mapping import PARENT_TAG
 from tracking.mlflow_record.recorder import Recorder
 from tracking.store import JobBusyError
-from tracking.store.ids import new_id
 from tracking.store.sweeps import SweepRecord
 
 CONFIG: dict[str, Any] = {
@@ -29,25 +29,7 @@ CONFIG: dict[str, Any] = {
 
 
 def add_sweep(jobs: Jobs) -> str:
-    record = SweepRecord(
-        id=new_id("sweep"),
-        owner="local",
-        name="rates",
-        config=CONFIG,
-        whole=("lora.r",),
-        rungs=(),
-        max_trials=3,
-        auto={},
-        base_job_id=None,
-        model_revision=None,
-        status=SweepStatus.RUNNING,
-        message="The sweep is searching.",
-        is_settled=False,
-        idempotency_key=None,
-        body_sha256="",
-        created_at=START,
-        finished_at=None,
-    )
+    record = running_sweep(CONFIG, whole=("lora.r",), now=START)
     with jobs.store.begin() as tx:
         tx.sweeps.add(record)
     return record.id
