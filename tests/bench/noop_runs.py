@@ -15,7 +15,7 @@ from cluster.coordinator.coordinator import Coordinator, run_forever
 from cluster.coordinator.tick_timer import TickTimer
 from cluster.fakes import FakeCluster
 from cluster.policy import WorkerShape
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.bench.processes import say_back

@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, Node
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.manifest import MANIFEST
 from ftlab.schemas import CheckpointPayload, EventPayload, LogPayload, MetricsPayload, SamplePayload

@@ -7,7 +7,7 @@ import pytest
 from cluster.coordinator.start_jobs import _has_no_step
 from cluster.data.requests import FetchRequest, WorkState, WorkStatus
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.schemas import EvaluationConfig
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import World, make_dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import (
     CheckpointPayload,

@@ -22,7 +22,7 @@ class FakeCoordinator:
     def __init__(self) -> None:
         self.num_wakes = 0
 
-    def attempt_ended(self) -> None:
+    def hurry(self) -> None:
         self.num_wakes += 1
 
 
