@@ -21,7 +21,7 @@ from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.context import Services
-from serve.jobs import submit as jobs_service
+from serve.jobs import job_view, submit
 from serve.models.base_model import NOT_ASKED
 from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
@@ -66,14 +66,14 @@ class Desk:
 
     def list(self) -> float:
         with _timed() as spent:
-            page = jobs_service.list_jobs(self._services, LOCAL_USER, None, None, PAGE)
+            page = job_view.list_jobs(self._services, LOCAL_USER, None, None, PAGE)
         _require(len(page.data) == PAGE and page.data[0].queue_position is not None, "the page has no positions")
         return spent.ms
 
     def get(self) -> float:
         job_id = self._chance.choice(self._stock.ids)
         with _timed() as spent:
-            jobs_service.get(self._services, LOCAL_USER, job_id)
+            job_view.get_job(self._services, LOCAL_USER, job_id)
         return spent.ms
 
     def count(self) -> float:
@@ -85,10 +85,10 @@ class Desk:
 
     def submit(self) -> float:
         """With an idempotency key, as the SDK does; durable."""
-        submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
+        submission = submit.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
-            checked = partial(jobs_service.check_training, self._services, LOCAL_USER, submission, NOT_ASKED)
-            jobs_service.add_once(self._services, LOCAL_USER, submission, checked)
+            checked = partial(submit.check_training, self._services, LOCAL_USER, submission, NOT_ASKED)
+            submit.add_once(self._services, LOCAL_USER, submission, checked)
         return spent.ms
 
     def claim(self) -> float:
