@@ -16,18 +16,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from cluster.coordinator.coordinator import Coordinator
-from cluster.fakes import FakeCluster
+from cluster.fakes import FakeCluster, FakeEventHub
 from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import Services
 from serve.jobs import job_view, submit
 from serve.models.base_model import NOT_ASKED
-from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import fake_services
 
 ROW = 8
 TITLE = "growth"
@@ -53,9 +51,7 @@ class Desk:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
         hub = FakeEventHub()
         self._stock = stock
-        self._services = Services(
-            settings, stock.store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()
-        )
+        self._services = fake_services(settings, stock.store, hub)
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)
         self._chance = random.Random(0)

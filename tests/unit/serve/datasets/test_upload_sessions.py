@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from ftlab.errors import NotFoundError
 from serve.app import create_app
 from serve.datasets import intake, upload_sessions
 from serve.datasets.upload_sessions import Piece
 from serve.streams.subscriptions import EventFeed
-from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.datasets.test_routes import files
 from tests.unit.tracking.samples import at_once

@@ -22,10 +22,9 @@ from ftlab.schemas import JobConfig, LogPayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
-from serve.context import Services
 from serve.streams.subscriptions import EventFeed, StreamLimits
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace, FakeTelemetry
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace, FakeTelemetry, fake_services
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
@@ -124,8 +123,8 @@ async def running(
     huggingface = FakeHuggingFace()
     coordinator = FakeCoordinator()
     telemetry = FakeTelemetry()
-    services = Services(settings, store, coordinator, hub, feed, data or FakeData(), huggingface, telemetry=telemetry)
-    app = create_app(services)
+    parts = {"huggingface": huggingface, "coordinator": coordinator, "telemetry": telemetry}
+    app = create_app(fake_services(settings, store, hub, feed=feed, data=data or FakeData(), **parts))
     world = World(settings, store, hub, feed, huggingface, coordinator, telemetry)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
