@@ -1,6 +1,5 @@
 """Engines as leases of the queue: find the one that answers for a base model, or submit it. Every function blocks."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -138,8 +137,6 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target, row
         owner=owner,
         name=f"engine of {target.model}"[:200],
         config=config,
-        idempotency_key=None,
-        body_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         now=datetime.now(UTC),
         model_revision=target.revision,
         base_job_id=target.base_job_id,

@@ -21,8 +21,7 @@ def submit(world: World, job_id: str = "job-eval", **changes: object) -> str:
     with world.store.begin() as tx:
         if not tx.datasets.list(owner="local"):
             tx.datasets.add(make_dataset())
-        values = {"owner": "local", "name": "measured", "idempotency_key": None, "body_sha256": "0" * 64}
-        tx.jobs.add(job_id, config=config, now=world.now, **values)  # type: ignore[arg-type]
+        tx.jobs.add(job_id, owner="local", name="measured", config=config, now=world.now)
         tx.evaluations.add(job_id, owner="local", key="k", identities=["identity"])
     return job_id
 

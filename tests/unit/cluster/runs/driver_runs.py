@@ -36,7 +36,7 @@ class Runs:
         self.job_id = add_job(store, CONFIG.model_dump(mode="json"))
         with store.begin() as tx:
             epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=START).epoch
-            tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, resumed_from_step=None, epoch=epoch, now=START)
+            tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, epoch=epoch, now=START)
 
     @property
     def plan(self) -> TrainingPlan:

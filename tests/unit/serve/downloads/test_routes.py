@@ -38,7 +38,7 @@ def deliver(world: World, name: str = "a job") -> Path:
     commit(folder / "checkpoints" / CHECKPOINT, MODEL_FILES | STATE_FILES)
     with world.store.begin() as tx:
         epoch = tx.leases.acquire("coordinator", "a test", ttl_s=60, now=now).epoch
-        attempt = tx.jobs.claim(ref.id, driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=now)
+        attempt = tx.jobs.claim(ref.id, driver="d", cpus=1, gpus=0, epoch=epoch, now=now)
         live = type(ref)(ref.id, attempt.number)
         tx.checkpoints.add(live, CheckpointRecord(ref.id, 10, 1, CHECKPOINT, 1, "0" * 64, now))
         tx.models.add(

@@ -205,7 +205,7 @@ def test_the_rules_see_the_adapter_that_the_job_continues(client, here, services
     base = JobConfig(model="org/here", dataset="ds-1")
     tuned = ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, NOW)
     with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=NOW)
+        tx.jobs.add("job-1", owner="local", name="", config=base, now=NOW)
         tx.models.add(tuned)
     seen: list[JobConfig] = []
     monkeypatch.setattr("serve.jobs.auto.resolve", lambda config, facts: seen.append(config) or resolve(config, facts))

@@ -25,7 +25,7 @@ def failed_attempt(store, job: str, failure: Failure) -> JobRef:
     """An attempt that failed; the job is still running as far as its row says."""
     with store.begin() as tx:
         epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=NOW).epoch
-        number = tx.jobs.claim(job, driver="r", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW).number
+        number = tx.jobs.claim(job, driver="r", cpus=1, gpus=0, epoch=epoch, now=NOW).number
         ref, details = JobRef(job, number), failure.to_details()
         tx.attempts.end(ref, reason=failure.reason, message=failure.message, now=NOW, failure=details)
     return ref

@@ -37,7 +37,7 @@ def add_checkpoint(store, job_id, step):
         lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
         job = tx.jobs.get(job_id)
         if job.attempt == 0:
-            tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW)
+            tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, epoch=lease.epoch, now=NOW)
         tx.checkpoints.add(JobRef(job_id, 1), CheckpointRecord(job_id, step, 1, f"step-{step:08}", 10, "0" * 64, NOW))
 
 

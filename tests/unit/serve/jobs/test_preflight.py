@@ -32,7 +32,7 @@ def adapter(services, here) -> dict[str, object]:
     now = datetime.now(UTC)
     base = JobConfig(model="org/here", dataset="ds-1")
     with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=now)
+        tx.jobs.add("job-1", owner="local", name="", config=base, now=now)
         tx.models.add(
             ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, now)
         )

@@ -236,9 +236,7 @@ def bring_again(job: Resumable) -> None:
     """The job runs a second time and is paused."""
     with job.store.begin() as tx:
         lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=NOW)
-        attempt = tx.jobs.claim(
-            job.id, driver="run-2", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
-        )
+        attempt = tx.jobs.claim(job.id, driver="run-2", cpus=1, gpus=0, epoch=lease.epoch, now=NOW)
         ref = JobRef(job.id, attempt.number)
         tx.jobs.move(ref, S.PAUSING, now=NOW)
         tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)

@@ -88,7 +88,7 @@ def test_a_divergence_from_an_adapter_that_is_trained_further_is_refused(client,
     now = datetime.now(UTC)
     base = JobConfig(model="org/here", dataset="ds-1")
     with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=now)
+        tx.jobs.add("job-1", owner="local", name="", config=base, now=now)
         tx.models.add(
             ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, now)
         )

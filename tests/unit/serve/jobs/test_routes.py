@@ -26,9 +26,7 @@ def start(store, job_id):
     """Bring a queued job to `running`; give its reference."""
     with store.begin() as tx:
         lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
-        attempt = tx.jobs.claim(
-            job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
-        )
+        attempt = tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, epoch=lease.epoch, now=NOW)
         ref = JobRef(job_id, attempt.number)
         tx.jobs.move(ref, JobStatus.INITIALIZING, now=NOW)
         tx.jobs.move(ref, JobStatus.RUNNING, now=NOW)
@@ -108,7 +106,7 @@ def test_the_queue_comes_in_pages_of_the_callers_own_jobs(client, config, store)
     with store.begin() as tx:
         record = tx.jobs.get(mine[0])
         hers = record.config.model_copy(update={"priority": 90})
-        tx.jobs.add("job-hers", owner="her", name="", config=hers, idempotency_key=None, body_sha256="", now=NOW)
+        tx.jobs.add("job-hers", owner="her", name="", config=hers, now=NOW)
     first = client.get("/api/training/queue", params={"limit": 2}).json()
     assert [(entry["position"], entry["job_id"]) for entry in first["queued"]] == [(2, mine[0]), (3, mine[1])]
     assert (first["num_queued"], first["has_more"], first["next_cursor"]) == (3, True, mine[1])
@@ -470,7 +468,6 @@ def test_another_owners_job_is_not_found(client, config, store):
             name="theirs",
             config=JobConfig(model="org/name", dataset=config["dataset"]),
             idempotency_key="key",
-            body_sha256="",
             now=NOW,
         )
     for path in (f"{JOBS}/{record.id}", f"{JOBS}/theirs", f"/api/jobs/{record.id}"):

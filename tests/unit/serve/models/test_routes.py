@@ -46,15 +46,8 @@ def adapter(services) -> Path:
 
 def add(services, record: ModelRecord) -> None:
     with services.store.begin() as tx:
-        tx.jobs.add(
-            record.job_id,
-            owner=record.owner,
-            name="former",
-            config=JobConfig(model="org/name", dataset="ds-1"),
-            idempotency_key=None,
-            body_sha256="",
-            now=record.created_at,
-        )
+        config = JobConfig(model="org/name", dataset="ds-1")
+        tx.jobs.add(record.job_id, owner=record.owner, name="former", config=config, now=record.created_at)
         tx.models.add(record)
 
 

@@ -66,15 +66,8 @@ class World:
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
         with self.store.begin() as tx:
-            tx.jobs.add(
-                job_id,
-                owner=owner,
-                name=name,
-                config=JobConfig(model="org/name", dataset="ds-1"),
-                idempotency_key=None,
-                body_sha256="",
-                now=datetime.now(UTC),
-            )
+            config = JobConfig(model="org/name", dataset="ds-1")
+            tx.jobs.add(job_id, owner=owner, name=name, config=config, now=datetime.now(UTC))
         return JobRef(job_id, 0)
 
     def append(self, ref: JobRef, count: int, *, text: str = "a line", publish: bool = True) -> list[EventRecord]:
