@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ftlab.files import sha256_of
 from ftlab.schemas.methods import GrpoMethod, Method, RowKind
 from train.data.eval_split import RowSelection
 from train.data.rows.canonical import CanonicalFile, Row
@@ -378,8 +379,7 @@ def content_of(rows: Path) -> str:
     if is_named_by_content(rows):
         return rows.name
     try:
-        with rows.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(rows)
     except FileNotFoundError:
         raise rows_missing() from None
 
