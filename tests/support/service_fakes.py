@@ -102,7 +102,7 @@ class FakeHuggingFace:
 def fake_services(settings: Settings, store: Store, hub: EventHubClient | None = None, **parts: Any) -> Services:
     """The parts of one API process: stand-ins, except for the store, and for those that `parts` replaces."""
     hub = hub or FakeEventHub()
-    stand_ins = {
+    stand_ins: dict[str, Any] = {
         "coordinator": FakeCoordinator(),
         "event_hub": hub,
         "feed": EventFeed(hub),
