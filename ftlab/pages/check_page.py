@@ -140,3 +140,7 @@ def _shown(report: CheckReport) -> str:
     if len(report.findings) == report.num_findings:
         return ""
     return f'<p class="soft">{len(report.findings):,} of {report.num_findings:,} are shown.</p>'
+
+
+def _or_dash(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
