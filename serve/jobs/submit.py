@@ -195,7 +195,7 @@ def _add(tx: Transaction, services: Services, owner: str, submission: Submission
         name=new.config.name or new.name[:200],
         config=new.config,
         idempotency_key=submission.idempotency_key,
-        body_sha256=submission.body_sha256,
+        body_sha256=submission.body_sha256 if submission.idempotency_key else "",
         now=datetime.now(UTC),
         model_revision=new.model_revision,
         base_job_id=new.base_job_id,
