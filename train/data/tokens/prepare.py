@@ -219,13 +219,11 @@ def _check_kind(kind: RowKind, spec: PrepareSpec) -> None:
 
 def _check_references(counts: Counts, spec: PrepareSpec) -> None:
     if spec.needs_reference and counts.num_unreferenced_prompts:
-        row = counts.first_unreferenced_row  # 0 where an earlier version prepared the rows
-        first = f" (the first is row {row})" if row else ""
         number = counts.num_unreferenced_prompts
         raise DatasetInvalidError(
-            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer"
-            f"{first}, and a reward in method.rewards compares with them. Add the answers, or choose rewards that need "
-            "none."
+            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer "
+            f"(the first is row {counts.first_unreferenced_row}), and a reward in method.rewards compares with them. "
+            "Add the answers, or choose rewards that need none."
         )
 
 
