@@ -56,10 +56,10 @@ class RayCoordinatorClient:
             return None
         return fleet
 
-    def attempt_ended(self) -> None:
-        """Report at once that devices are free."""
+    def hurry(self) -> None:
+        """Ask for a tick at once: devices are free, or a job's data is ready."""
         with suppress(ActorUnreachableError):
-            self._actor.send("attempt_ended")
+            self._actor.send("hurry")
 
     def drain(self) -> None:
         self._actor.call("drain", timeout_s=CALL_TIMEOUT_S)

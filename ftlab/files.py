@@ -1,6 +1,7 @@
-"""Files that outlive a crash or a power cut, and the free space of the disk they are on."""
+"""Files that outlive a crash or a power cut, their hashes, and the free space of the disk they are on."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -39,6 +40,12 @@ def replacing(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
         # After an error; and a rename between two links to the same file leaves both.
         aside.unlink(missing_ok=True)
     sync(target.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free_bytes(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and amounts of money as text."""
+"""Numbers, counts, durations, sizes and amounts of money as text."""
 
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,11 @@ def used_of(used_bytes: int | None, total_bytes: int | None) -> str:
 def number(value: float | None) -> str:
     """Four significant digits; empty for `None`."""
     return "" if value is None else f"{value:.4g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def shown_value(value: object) -> str:

@@ -34,8 +34,8 @@ class CoordinatorActor:
         """Tick soon: something has changed, for example a job was submitted."""
         self._timer.wake()
 
-    def attempt_ended(self) -> None:
-        """Tick at once: a run has ended, and the next job can start."""
+    def hurry(self) -> None:
+        """Tick at once: a run has ended or a job's data is ready, and the next job can start."""
         self._timer.hurry()
 
     def why_too_large(self, resources: Resources) -> str | None:

@@ -7,8 +7,7 @@ from itertools import takewhile
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.search.halving import passes
-from cluster.search.values import objective_value
-from ftlab.schemas.sweeps import SuccessiveHalving, SweepConfig, SweepStatus, TrialState
+from ftlab.schemas.sweeps import Objective, SuccessiveHalving, SweepConfig, SweepStatus, TrialState
 from ftlab.status import JobStatus
 from tracking.job_requests import cancel_job, pause_job
 from tracking.store import Transaction
@@ -172,3 +171,13 @@ def last_failures(trials: list[TrialRecord]) -> list[TrialRecord]:
     ended.sort(key=lambda trial: (trial.finished_at or trial.created_at, trial.number))
     last_success = max((place for place, trial in enumerate(ended) if trial.state is not TrialState.FAILED), default=-1)
     return ended[last_success + 1 :]
+
+
+def objective_value(objective: Objective, series: Mapping[int, float], until: int | None = None) -> float | None:
+    """The value of an objective in a series of values by step; those of step 0 are from before the training."""
+    values = [series[step] for step in sorted(series) if step > 0 and (until is None or step <= until)]
+    if not values:
+        return None
+    if objective.value == "last":
+        return values[-1]
+    return min(values) if objective.is_minimised else max(values)

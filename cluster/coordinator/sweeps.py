@@ -256,8 +256,6 @@ def _add_job(tx: Transaction, tick: Tick, view: SweepView, config: JobConfig) ->
         owner=sweep.owner,
         name=f"{sweep.name[:190]} {len(view.trials)}",
         config=config,
-        idempotency_key=None,
-        body_sha256="",
         now=tick.now,
         model_revision=sweep.model_revision,
         base_job_id=sweep.base_job_id,

@@ -282,7 +282,7 @@ class DataWorkerActor(DataWorker):
         os.nice(NICENESS)
         # Nothing forks here, and the tokenizer is fastest with one thread per core.
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
-        super().__init__(load_settings(), on_prepared=RayCoordinatorClient().attempt_ended)
+        super().__init__(load_settings(), on_prepared=RayCoordinatorClient().hurry)
 
 
 def start_data_worker() -> ray.actor.ActorHandle:

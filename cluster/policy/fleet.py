@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from ftlab.formatting import counted
 from ftlab.schemas import Resources
 
 WHOLE_GPU = 1.0
@@ -23,7 +24,7 @@ class Devices:
 
     def __str__(self) -> str:
         parts = [gpus_in_words(self.gpus)] if self.gpus else []
-        parts += [f"{self.cpus} CPU core{'s' * (self.cpus != 1)}"] if self.cpus or not parts else []
+        parts += [counted(self.cpus, "CPU core")] if self.cpus or not parts else []
         return " and ".join(parts)
 
 

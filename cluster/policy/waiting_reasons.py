@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cluster.policy.fleet import Devices, Fleet, WorkerShape, gpus_in_words
 from cluster.policy.free_devices import Room
 from cluster.policy.jobs import RunningJob, Share
+from ftlab.formatting import counted
 from ftlab.status import JobStatus, ReasonCode
 
 HELD = "Held: "
@@ -20,7 +21,7 @@ def too_large(shape: WorkerShape, fleet: Fleet) -> str:
     each = Devices(shape.cpus_per_worker, shape.gpus_per_worker)
     most = Room.of(fleet).slots(shape)
     return (
-        f"The job needs {_workers(shape.num_workers)} with {each} each; "
+        f"The job needs {counted(shape.num_workers, 'worker')} with {each} each; "
         f"the {len(fleet.nodes)} machines have room for {most}. Request less."
     )
 
@@ -42,7 +43,9 @@ def waits_for_devices(shape: WorkerShape, room: Room) -> str:
     if cpus_free < shape.total.cpus:
         return f"Waiting for {Devices(shape.total.cpus, 0)}; {_are_free(cpus_free)}."
     each = Devices(shape.cpus_per_worker, shape.gpus_per_worker)
-    return f"Waiting for room for {_workers(shape.num_workers)} with {each} each; {_are_free(room.slots(shape))}."
+    return (
+        f"Waiting for room for {counted(shape.num_workers, 'worker')} with {each} each; {_are_free(room.slots(shape))}."
+    )
 
 
 def waits_for_stopping(shape: WorkerShape, stopping: list[RunningJob]) -> str:
@@ -66,7 +69,7 @@ def waits_for_data_source(why: str) -> str:
 
 
 def waits_in_line(num_ahead: int) -> str:
-    return f"Waiting for {num_ahead} job{'s' * (num_ahead != 1)} ahead of it."
+    return f"Waiting for {counted(num_ahead, 'job')} ahead of it."
 
 
 def waits_for_quota(held: Devices, needed: Devices, share: Share) -> str | None:
@@ -101,7 +104,7 @@ def held_without_price() -> str:
 
 def waits_for_job(name: str, job_id: str, status: JobStatus, why: str | None, *, num_more: int) -> str:
     """The first of the jobs that it waits for, with why that one is held, if it is."""
-    more = f" and {num_more} more job{'s' * (num_more != 1)}" if num_more else ""
+    more = f" and {counted(num_more, 'more job')}" if num_more else ""
     if status is JobStatus.PAUSED:
         return f"Waiting for job {name!r} ({job_id}){more}; that job is paused, and continues once it is resumed."
     return f"Waiting for job {name!r} ({job_id}){more}; that job is {f'held. {why}' if why else f'{status}.'}"
@@ -123,10 +126,6 @@ def released_by(completed: Sequence[str]) -> str:
     """The notice about a job that waits for no other job any more."""
     jobs = "The job" if len(completed) == 1 else "Every job"
     return f"{jobs} that this one waited for has completed: {', '.join(completed)}."
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker{'s' * (count != 1)}"
 
 
 def _are_free(count: int) -> str:

@@ -21,7 +21,7 @@ from cluster.machine.memory_kills import NO_KILLS, MemoryKills, count_kills
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
 from cluster.policy.retry import STOP_REASONS
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from cluster.runs.end_reasons import of_crash, of_force, of_stop
 from cluster.runs.phase_changes import PhaseChanges
 from cluster.runs.run_limits import SAVE_GRACE_S
@@ -188,7 +188,7 @@ class RunDriver:
         recorded = plan.recorded_checkpoints if isinstance(plan, TrainingPlan) else ()
         self._newest_checkpoint = max(recorded, default=None)
         ref = JobRef(plan.job_id, plan.attempt)
-        self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended, self._settings)
+        self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.hurry, self._settings)
         if self._workers:
             self._tell_processes()
         self._planned.set()
@@ -262,7 +262,7 @@ class RunDriver:
                     self._log.end(self._ending(crash))
                 self._log.close()
             self._ended.set()
-        self._coordinator.attempt_ended()
+        self._coordinator.hurry()
 
     def _ending(self, crash: BaseException | None) -> Failure:
         if self._outcome is not None and self._outcome.stop is not None:

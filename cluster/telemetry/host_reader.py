@@ -47,15 +47,14 @@ class HostReader:
 class ProcessReader:
     """Reads the processor time and the memory of training processes."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._processes: dict[int, psutil.Process] = {}
         self._cpu_s: dict[JobRef, float] = {}
         self._read_at = 0.0
 
     def read(self, watched: WatchedAttempts) -> dict[JobRef, Usage]:
         """Usage of each attempt, without those of which no process is left."""
-        now = self._clock()
+        now = time.monotonic()
         elapsed_s = now - self._read_at
         self._keep(pid for had in watched.values() for pid in had.pids)
         found: dict[JobRef, Usage] = {}

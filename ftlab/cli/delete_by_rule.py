@@ -27,11 +27,10 @@ def delete_by_rule(
 
     `prune` applies the rule; with `True` it deletes nothing.
     """
-    from ftlab.formatting import size
+    from ftlab.formatting import counted, size
 
     def summary(found: Found) -> str:
-        number = len(found.data)
-        return f"{number} {noun}{'s' * (number != 1)} of {size(found.size_bytes)}"
+        return f"{counted(len(found.data), noun)} of {size(found.size_bytes)}"
 
     found = prune(True)
     if not session.output.as_json and (shown := rows(found)):

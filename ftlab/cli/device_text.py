@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ftlab.formatting import size, used_of
+from ftlab.formatting import counted, size, used_of
 
 if TYPE_CHECKING:
     from ftlab.schemas import DeviceSeries, GpuSample, HostSample, JobTelemetry, NodeStatus
@@ -35,7 +35,7 @@ def cores_of(node: "NodeStatus") -> str:
     """`8 cores`; without the number where it is not known, and on a machine that does not train."""
     if not node.cpus:
         return "processors"
-    return f"{node.cpus} core{'s' * (node.cpus != 1)}"
+    return counted(node.cpus, "core")
 
 
 def job_names(jobs: "list[HeldDevices]") -> str:

@@ -1,10 +1,11 @@
 """`ftlab submit --dry-run`: all settings of a job, and what it would need."""
 
-import hashlib
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ftlab.files import sha256_of
 
 if TYPE_CHECKING:
     from ftlab.cli.job_source import JobSource
@@ -77,8 +78,7 @@ def known_files(session: "Session", jobs: "Sequence[JobSource]") -> tuple[dict[P
 
 def find_uploaded(session: "Session", path: Path) -> str | None:
     """The newest dataset on the service with the content of this file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     newest = session.client.datasets.list(REUSE_WINDOW)
     return next((dataset.id for dataset in newest if dataset.sha256 == sha256), None)
 

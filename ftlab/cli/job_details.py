@@ -153,7 +153,7 @@ def _chain(jobs: "Sequence[ChainedJob]") -> str | None:
 
 
 def _load(session: Session, job: "Job") -> str | None:
-    """What the devices and processes of a running job do now; `None` for a service of an earlier version."""
+    """What the devices and processes of a running job do now; `None` once the job is gone."""
     from ftlab.cli.device_text import load_lines
     from ftlab.errors import NotFoundError
     from ftlab.status import JobStatus

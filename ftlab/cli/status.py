@@ -41,7 +41,7 @@ def status(session: Session, home: HomeOption = None) -> None:
     except ServiceUnavailableError as error:
         message = error.message
     queue = session.client.queue()
-    info = _info(session)
+    info = session.client.info()
     if output.as_json:
         local = service and vars(service)
         output.json({"server": settings.server_url, "status": message, "service": local, "info": info, "queue": queue})
@@ -56,20 +56,8 @@ def status(session: Session, home: HomeOption = None) -> None:
     )
 
 
-def _info(session: Session) -> "ServiceInfo | None":
-    """The addresses of the service's components; `None` for a service of an earlier version."""
-    from ftlab.errors import NotFoundError
-
-    try:
-        return session.client.info()
-    except NotFoundError:
-        return None
-
-
-def _addresses(info: "ServiceInfo | None", shown: dict[str, str]) -> dict[str, object]:
+def _addresses(info: "ServiceInfo", shown: dict[str, str]) -> dict[str, object]:
     """The addresses of the components, except those already shown."""
-    if info is None:
-        return {}
     where = "" if info.dashboard_token_file else " (on the machine of the service)"
     addresses = {
         "MLflow": f"{info.mlflow_url}{where}",

@@ -1,6 +1,5 @@
 """The requests of an upload: a small file in one, a large one in pieces that continue after a cut connection."""
 
-import hashlib
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -22,11 +21,6 @@ def size_of(path: Path) -> int:
     if not path.is_file():
         raise InvalidRequestError(f"There is no file {str(path)!r}.", "file_not_found", "file")
     return path.stat().st_size
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def whole(path: Path, size_bytes: int, options: UploadOptions, on_progress: OnProgress | None) -> Request:

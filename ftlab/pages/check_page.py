@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ftlab.formatting import counted
 from ftlab.pages.document import bar, page, table, text
 from ftlab.schemas.check_rules import CheckRule, Severity, severity_of
 from ftlab.schemas.checks import CheckReport, CheckState
@@ -25,10 +26,10 @@ def verdict(report: CheckReport) -> str:
     """The report in one sentence."""
     errors, warnings, infos = (report.count_of(severity) for severity in Severity)
     if errors:
-        return f"Cannot train: {_counted(errors, 'error')}. A job with this dataset would fail."
+        return f"Cannot train: {counted(errors, 'error')}. A job with this dataset would fail."
     if warnings:
-        return f"OK to train: no errors, {_counted(warnings, 'warning')}, {_counted(infos, 'note')}."
-    return f"OK to train: no errors, no warnings, {_counted(infos, 'note')}."
+        return f"OK to train: no errors, {counted(warnings, 'warning')}, {counted(infos, 'note')}."
+    return f"OK to train: no errors, no warnings, {counted(infos, 'note')}."
 
 
 def facts(report: CheckReport) -> list[tuple[str, str]]:
@@ -139,10 +140,6 @@ def _shown(report: CheckReport) -> str:
     if len(report.findings) == report.num_findings:
         return ""
     return f'<p class="soft">{len(report.findings):,} of {report.num_findings:,} are shown.</p>'
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _or_dash(value: int | None) -> str:

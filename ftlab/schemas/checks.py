@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from ftlab.formatting import counted
 from ftlab.schemas.check_rules import Severity, severity_of
 from ftlab.schemas.common import WireModel
 
@@ -124,7 +125,7 @@ class CheckReport(WireModel):
         """Which rules were broken how often; notes are only counted."""
         named = [f"{number:,} {rule}" for rule, number in self.counts.items() if severity_of(rule) is not Severity.INFO]
         if notes := self.count_of(Severity.INFO):
-            named.append("1 note" if notes == 1 else f"{notes:,} notes")
+            named.append(counted(notes, "note"))
         return ", ".join(named) or "nothing found"
 
     @property

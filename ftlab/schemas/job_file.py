@@ -145,11 +145,6 @@ def _parse(model: type[AnyJobConfig], value: Any, source: str) -> AnyJobConfig:
         raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
 
 
-def config_document(config: AnyJobConfig) -> dict[str, Any]:
-    """The config as plain data, with every default written out."""
-    return config.model_dump(mode="json", exclude_none=True)
-
-
 def short_document(config: JobConfig) -> dict[str, Any]:
     """The settings of a config that differ from their defaults; those of a method, and each reward, with their type."""
     document = config.model_dump(mode="json", exclude_defaults=True)

@@ -131,7 +131,7 @@ class ServiceFeed:
         return Snapshot(self._link, jobs, trends, self._nodes)
 
     async def _follow(self) -> None:
-        """Note what the stream says, until it is refused: a service of an earlier version has none."""
+        """Note what the stream says, until it is refused: the key may have too many streams open."""
         try:
             async for message in self._client.jobs.follow_all(rate=STREAM_RATE).messages():
                 self._is_streaming = True
@@ -177,13 +177,13 @@ class ServiceFeed:
         self._jobs |= found
 
     async def _fetch_nodes(self, now: datetime) -> None:
-        """The machines, which a service that starts does not know, and one of an earlier version does not list."""
+        """The machines, which a service that starts does not know."""
         if self._nodes_at is not None and (now - self._nodes_at).total_seconds() < NODES_EVERY_S:
             return
         self._nodes_at = now
         try:
             self._nodes = tuple(await self._client.nodes())
-        except (NotFoundError, ServiceUnavailableError):
+        except ServiceUnavailableError:
             self._nodes = ()
 
     async def _fetch_one(self, job_id: str) -> None:

@@ -66,7 +66,7 @@ def make_incoming(services: Services, owner: str, options: DatasetOptions, num_b
 
 def check_options(services: Services, options: DatasetOptions) -> None:
     """Raise `InvalidRequestError` for a bucket, a shape or columns that do not exist."""
-    services.buckets.check_name(options.bucket, "bucket")
+    services.buckets.check_name(options.bucket)
     _ = options.mapping
 
 

@@ -49,7 +49,7 @@ def remove(services: Services, owner: str, dataset: str) -> None:
 
 def move(services: Services, owner: str, dataset: str, bucket: str) -> Dataset:
     """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
-    services.buckets.check_name(bucket, "bucket")
+    services.buckets.check_name(bucket)
     record = _record(services, owner, dataset)
     return Dataset.of(services.dataset_files.move(record.id, owner=owner, bucket=bucket))
 

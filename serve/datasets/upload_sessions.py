@@ -5,7 +5,6 @@ file: where two requests send the same piece, the second finds that the count ha
 """
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError, PayloadTooLargeError, RateLimitError
-from ftlab.files import check_space
+from ftlab.files import check_space, sha256_of
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.accounts.quotas import check_upload
@@ -194,7 +193,7 @@ def _complete(services: Services, record: UploadRecord, end: UploadEnd) -> Datas
             return None
     folder = _folder(services, record.id)
     source = folder / SOURCE
-    received = ReceivedFile(source, record.filename, record.size_bytes, _sha256_of(source))
+    received = ReceivedFile(source, record.filename, record.size_bytes, sha256_of(source))
     if record.sha256 not in (None, received.sha256):
         remove(services, record.owner, record.id)
         raise intake.checksum_mismatch()
@@ -271,8 +270,3 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
     while view:
         num_bytes = os.pwrite(descriptor, view, offset)
         view, offset = view[num_bytes:], offset + num_bytes
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

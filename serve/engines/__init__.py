@@ -1,1 +1,1 @@
-"""Engines: which one answers for a model, how it is leased from the queue, and how requests reach it."""
+"""Engines: which one answers for a model, how its job gets into the queue, and how requests reach it."""

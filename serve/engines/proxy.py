@@ -18,7 +18,7 @@ from ftlab.errors import ServiceUnavailableError, from_wire
 from ftlab.schemas.chat import ADAPTER_FIELD, SALT_FIELD, ChatRequest, CompletionRequest
 from ftlab.status import JobStatus
 from serve.context import CallerContext
-from serve.engines.leases import Address, Lease, find_or_submit, others
+from serve.engines.engine_jobs import Address, EngineJob, find_or_submit, others
 from serve.engines.targets import Target
 
 POLL_S = 0.25
@@ -64,29 +64,29 @@ async def _ready(caller: CallerContext, target: Target, deadline: float) -> Addr
     has_asked = False
     job_id: str | None = None
     while True:
-        lease, is_new = await caller.call(find_or_submit, target, job_id)
-        job_id = lease.job.id
-        if lease.address is not None:
-            return lease.address
+        engine, is_new = await caller.call(find_or_submit, target, job_id)
+        job_id = engine.job.id
+        if engine.address is not None:
+            return engine.address
         if is_new:
             await caller.services.new_job_announcement(caller.owner)()
         waited = time.monotonic() - began
-        if lease.job.status is JobStatus.QUEUED and waited > PATIENT_S / 2 and not has_asked:
+        if engine.job.status is JobStatus.QUEUED and waited > PATIENT_S / 2 and not has_asked:
             has_asked = True
-            await _release_others(caller, lease)
-        is_queued = lease.job.status in (JobStatus.QUEUED, JobStatus.PAUSING)
+            await _release_others(caller, engine)
+        is_queued = engine.job.status in (JobStatus.QUEUED, JobStatus.PAUSING)
         if time.monotonic() > deadline or (is_queued and waited > PATIENT_S):
             raise ServiceUnavailableError(
-                f"The engine of this model is {lease.job.status}: {lease.waits_for}",
+                f"The engine of this model is {engine.job.status}: {engine.waits_for}",
                 "engine_not_ready",
                 "model",
             )
         await asyncio.sleep(POLL_S)
 
 
-async def _release_others(caller: CallerContext, lease: Lease) -> None:
+async def _release_others(caller: CallerContext, engine: EngineJob) -> None:
     """Ask the owner's idle engines to end, so that this one gets their devices."""
-    for address in await caller.call(others, lease):
+    for address in await caller.call(others, engine):
         with suppress(httpx2.HTTPError):
             await caller.services.engine_http.post(
                 f"{address.url}/release", headers=_headers(address), timeout=CONNECT_S

@@ -12,7 +12,7 @@ from serve.jobs.changes import require_training
 from tracking.store import Transaction
 from tracking.store.records import EventRecord, JobRecord
 from train.analytics.analyze import JobFacts, analyze, goal_of, series_of
-from train.analytics.earlier_runs import differences, has_same_evaluation, is_same_kind
+from train.analytics.compared_configs import differences, has_same_evaluation, is_same_kind
 from train.analytics.learning import convergence_of
 from train.analytics.series import Measurement
 from train.analytics.time_use import AttemptSpan, Reading, StatusChange, time_use_of

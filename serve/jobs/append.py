@@ -9,7 +9,8 @@ from ftlab.schemas.config import MAX_DATASETS
 from ftlab.status import JobStatus
 from serve.context import Services
 from serve.jobs.changes import Changed, change_job, require_training, training_config_of
-from serve.jobs.submit import check_kinds, find_dataset, hold_base
+from serve.jobs.job_datasets import check_kinds, find_dataset
+from serve.jobs.submit import hold_base
 from tracking.job_requests import notice, refused, require_unfinished
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction

@@ -32,7 +32,7 @@ from serve.jobs.compared_evaluations import compared_evaluations
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.analytics.analyze import goal_of, series_of
-from train.analytics.earlier_runs import evaluation_groups, settings_that_differ
+from train.analytics.compared_configs import evaluation_groups, settings_that_differ
 from train.analytics.learning import best_evaluation, convergence_of
 from train.analytics.measurements import throughput_of
 from train.analytics.series import Point

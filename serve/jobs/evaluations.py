@@ -28,10 +28,11 @@ from serve.context import Caller, CallerContext, Services
 from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
+from serve.jobs.job_datasets import find_dataset
 from serve.jobs.job_view import describe
 from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.preflight import check_max_cost, model_facts
-from serve.jobs.submit import NewJob, Prepared, Submission, Submitted, check_size, find_dataset
+from serve.jobs.submit import NewJob, Prepared, Submission, Submitted, check_size
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord

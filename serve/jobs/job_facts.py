@@ -7,9 +7,9 @@ from cluster.policy import Fleet
 from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
+from serve.jobs.job_datasets import with_ids
 from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.preflight import model_facts, preflight
-from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check
 from train.data.eval_split import SplitSpec
 from train.model.files import ModelFacts

@@ -1,16 +1,52 @@
-"""Jobs as replies: with the position in the queue, what they wait for, what they cost, and their chain."""
+"""Jobs as replies: looked up, with the position in the queue, what they wait for, what they cost, and their chain."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import UTC, datetime
 
-from ftlab.schemas import ChainedJob, Job
+from ftlab.schemas import ChainedJob, Job, Page
 from ftlab.schemas.auto import AutoValue, setting
 from ftlab.settings import Settings
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from serve.accounts.costs import costs_of
+from serve.context import Services
+from serve.http.responses import to_page
 from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
+
+
+def get_job(services: Services, owner: str, job: str) -> Job:
+    """The job with this id, unique name or unique id prefix."""
+    with services.store.read() as tx:
+        return describe(services.settings, tx, tx.jobs.resolve(job, owner=owner))
+
+
+def list_jobs(
+    services: Services,
+    owner: str,
+    statuses: Collection[JobStatus] | None,
+    after: str | None,
+    limit: int,
+    search: str | None = None,
+    kinds: Collection[JobKind] | None = None,
+    sweep: str | None = None,
+) -> Page[Job]:
+    """One page, newest first. `after` is the last id of the page before, `search` a part of the name.
+
+    `sweep` limits it to the trials of a sweep; raise `NotFoundError` where there is none.
+    """
+    with services.store.read() as tx:
+        records = tx.jobs.list(
+            owner=owner,
+            statuses=statuses,
+            kinds=kinds,
+            search=search,
+            sweep_id=tx.sweeps.resolve(sweep, owner=owner).id if sweep is not None else None,
+            after=after,
+            limit=limit + 1,
+        )
+        return to_page(describe_all(services.settings, tx, records), limit)
 
 
 def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:

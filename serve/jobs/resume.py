@@ -25,9 +25,10 @@ from serve.context import Services
 from serve.http.json_body import validate
 from serve.jobs.changes import Changed, change_job, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
+from serve.jobs.job_datasets import with_ids
 from serve.jobs.parents import Parents, find_parents
 from serve.jobs.preflight import Start, base_columns, preflight
-from serve.jobs.submit import check_size, hold_base, with_ids
+from serve.jobs.submit import check_size, hold_base
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
 from tracking.job_requests import refused
 from tracking.quota_checks import check_submit

@@ -19,7 +19,7 @@ from serve.context import Caller
 from serve.http.json_body import JobBody, JsonBody, JsonRoute
 from serve.http.query import After, Count, IdempotencyKey, JobId, Limit, RecordId
 from serve.http.responses import reply
-from serve.jobs import analytics, append, changes, estimate, history, resume, submit
+from serve.jobs import analytics, append, changes, estimate, history, job_view, resume, submit
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
@@ -69,12 +69,12 @@ async def list_jobs(
     ] = None,
 ) -> Response:
     statuses, kinds = set(status) if status else None, set(kind) if kind else None
-    return reply(await caller.call(submit.list_jobs, statuses, after, limit, search, kinds, sweep))
+    return reply(await caller.call(job_view.list_jobs, statuses, after, limit, search, kinds, sweep))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")
 async def get_job(caller: Caller, job_id: JobId) -> Response:
-    return reply(await caller.call(submit.get, job_id))
+    return reply(await caller.call(job_view.get_job, job_id))
 
 
 @router.patch("/{job_id}", response_model=Job, summary="Change a job's priority, or release it")

@@ -1,4 +1,4 @@
-"""Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
+"""Submit jobs. Every function blocks on the store: call it beside the event loop."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 
 from cluster.runs.chained_model import why_waiting
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.schemas import AnyJobConfig, GrpoMethod, Job, JobConfig, NoticePayload, Page
+from ftlab.schemas import AnyJobConfig, Job, JobConfig, NoticePayload
 from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.base_config import Resources
 from ftlab.schemas.events import AUTO_RESOLVED
-from ftlab.schemas.methods import METHODS, RowKind
-from ftlab.status import JobKind, JobStatus, ReasonCode
+from ftlab.status import ReasonCode
 from serve.context import Services
 from serve.http.json_body import digest
-from serve.http.responses import to_page
+from serve.jobs.job_datasets import with_ids
 from serve.jobs.job_view import describe, describe_all
 from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.preflight import base_columns, preflight
@@ -22,9 +21,7 @@ from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.ids import new_id
-from tracking.store.records import DatasetRecord, JobRecord, NewEvent
-from train.data.eval_split import SplitSpec, no_eval_rows
-from train.dataset_mix import mix_of
+from tracking.store.records import JobRecord, NewEvent
 
 DEFAULT_RESOURCES = Resources()
 
@@ -134,39 +131,6 @@ def add_once(services: Services, owner: str, submission: Submission, checked: Ca
         raise
 
 
-def get(services: Services, owner: str, job: str) -> Job:
-    """The job with this id, unique name or unique id prefix."""
-    with services.store.read() as tx:
-        return describe(services.settings, tx, tx.jobs.resolve(job, owner=owner))
-
-
-def list_jobs(
-    services: Services,
-    owner: str,
-    statuses: Collection[JobStatus] | None,
-    after: str | None,
-    limit: int,
-    search: str | None = None,
-    kinds: Collection[JobKind] | None = None,
-    sweep: str | None = None,
-) -> Page[Job]:
-    """One page, newest first. `after` is the last id of the page before, `search` a part of the name.
-
-    `sweep` limits it to the trials of a sweep; raise `NotFoundError` where there is none.
-    """
-    with services.store.read() as tx:
-        records = tx.jobs.list(
-            owner=owner,
-            statuses=statuses,
-            kinds=kinds,
-            search=search,
-            sweep_id=tx.sweeps.resolve(sweep, owner=owner).id if sweep is not None else None,
-            after=after,
-            limit=limit + 1,
-        )
-        return to_page(describe_all(services.settings, tx, records), limit)
-
-
 def replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
     """The job that an earlier submit with this idempotency key made; `None` for a new key, or none.
 
@@ -231,7 +195,7 @@ def _add(tx: Transaction, services: Services, owner: str, submission: Submission
         name=new.config.name or new.name[:200],
         config=new.config,
         idempotency_key=submission.idempotency_key,
-        body_sha256=submission.body_sha256,
+        body_sha256=submission.body_sha256 if submission.idempotency_key else "",
         now=datetime.now(UTC),
         model_revision=new.model_revision,
         base_job_id=new.base_job_id,
@@ -284,98 +248,3 @@ def check_size(services: Services, resources: Resources) -> None:
     why = services.coordinator.why_too_large(resources)
     if why is not None:
         raise InvalidRequestError(why, ReasonCode.CONFIG_INVALID, "resources")
-
-
-def with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:
-    """The config with the ids of datasets that it gives by name, and the datasets to train on, after their check."""
-    datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
-    check_kinds(config, datasets, "dataset")
-    ids = [dataset.id for dataset in datasets]
-    changes: dict[str, object] = {"dataset": ids if isinstance(config.dataset, list) else ids[0]}
-    if config.eval_dataset is not None:
-        held_out = find_dataset(tx, owner, config.eval_dataset, "eval_dataset")
-        check_kinds(config, [held_out], "eval_dataset")
-        changes["eval_dataset"] = held_out.id
-    check_split(config, datasets)
-    mix_of(config, [dataset.num_rows for dataset in datasets])
-    return config.model_copy(update=changes), datasets
-
-
-def check_split(config: JobConfig, datasets: list[DatasetRecord]) -> None:
-    """Raise `InvalidRequestError` for an `eval_split` that sets no row aside, as far as the number of rows shows."""
-    split = SplitSpec.of(config)
-    if split is None:
-        return
-    num_rows = [dataset.num_rows for dataset in datasets[: split.files]]
-    if not any(map(split.num_held_out, num_rows)):
-        message = no_eval_rows(split, [(1, number) for number in num_rows])
-        raise InvalidRequestError(message, ReasonCode.CONFIG_INVALID, "eval_split")
-
-
-def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> DatasetRecord:
-    """The dataset with this id or unique name.
-
-    Raise `NotFoundError`, or `ConflictError` (code `ambiguous`), that names the field `param` of the request.
-    """
-    try:
-        return tx.datasets.resolve(dataset, owner=owner)
-    except NotFoundError as error:  # without the value: no error repeats what a body holds
-        raise NotFoundError("There is no dataset with this id or name.", error.code, param) from None
-    except ConflictError as error:
-        raise ConflictError(error.message, error.code, param) from None
-
-
-def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
-    """Raise `InvalidRequestError` for rows that the method cannot train on, and for files of several kinds."""
-    kinds = {dataset.kind for dataset in datasets}
-    wanted = config.method.row_kinds
-    for kind in kinds:
-        if kind not in wanted:
-            raise InvalidRequestError(
-                f"{param} has rows of the kind '{kind}', and method '{config.method.type}' learns from "
-                f"{' or '.join(wanted)} only; {_remedy(RowKind(kind))}, or choose another dataset.",
-                "dataset_kind_mismatch",
-                param,
-            )
-    _refuse_fields(config, datasets, param)
-    _refuse_missing_references(config, datasets, param)
-    if len(kinds) > 1:
-        raise InvalidRequestError(
-            f"The files of a job must be of one kind; these are {' and '.join(sorted(kinds))}.",
-            "dataset_kind_mismatch",
-            param,
-        )
-
-
-def _refuse_missing_references(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
-    """Raise `InvalidRequestError` for prompts without answers where a reward compares with these."""
-    method = config.method
-    if not isinstance(method, GrpoMethod) or not method.compared_rewards:
-        return
-    if any(dataset.kind == RowKind.PROMPTS for dataset in datasets):
-        rewards = " and ".join(f"'{reward}'" for reward in method.compared_rewards)
-        raise InvalidRequestError(
-            f"{param} has prompts without reference answers, and {rewards} in method.rewards compares with them. "
-            "Upload the rows with their answers as 'completion', or choose rewards that need none.",
-            "dataset_kind_mismatch",
-            param,
-        )
-
-
-def _remedy(kind: RowKind) -> str:
-    """What lets a job train on rows of this kind."""
-    methods = " or ".join(f"'{method.model_fields['type'].default}'" for method in METHODS if kind in method.row_kinds)
-    return f"set method.type to {methods}, which learns from {kind.plural}"
-
-
-def _refuse_fields(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
-    method = config.method
-    for dataset in datasets:
-        for field in dataset.fields:
-            if field["name"] in method.refused_fields and field["used_as"] is None:
-                raise InvalidRequestError(
-                    f"Rows of {param} have the field '{field['name']}', which method '{method.type}' does not read: "
-                    "every pair counts alike. Upload the rows without this field, or with another name for it.",
-                    "dataset_kind_mismatch",
-                    param,
-                )

@@ -1,7 +1,7 @@
 """`/v1/files` and `/v1/uploads`: the files that jobs train on, and the results of jobs."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from anyio import CancelScope
 from fastapi import APIRouter, Depends, Path, Query
@@ -21,12 +21,10 @@ from serve.http.openapi import PART
 from serve.http.query import refuse_unknown
 from serve.http.responses import in_thread, reply
 from serve.openai import files, results, uploads
-from serve.openai.files import FORM_TEXTS, check_form, to_file
+from serve.openai.files import FORM_TEXTS, check_form, read_options, to_file
 from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
-from serve.openai.openapi import FILE_FORM, PART_FORM
 from serve.openai.route import After, OpenAiRoute
-from serve.openai.rows import read_options
 from serve.openai.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload
 
 router = APIRouter(
@@ -35,6 +33,16 @@ router = APIRouter(
 
 FileId = Annotated[str, Path(max_length=100, description="`file-...`")]
 UploadId = Annotated[str, Path(max_length=100, description="`upload_...`")]
+
+
+def _form(**fields: dict[str, Any]) -> dict[str, Any]:
+    """`openapi_extra` of a form, which FastAPI cannot derive."""
+    schema = {"type": "object", "required": list(fields), "properties": fields}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+FILE_FORM = _form(purpose={"type": "string", "enum": ["fine-tune"]}, file={"type": "string", "format": "binary"})
+PART_FORM = _form(data={"type": "string", "format": "binary"})
 
 
 @router.post("/files", response_model=OpenAiFile, openapi_extra=FILE_FORM, summary="Upload a file")

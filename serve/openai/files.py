@@ -1,13 +1,17 @@
 """Files of `/v1`: each is one of our datasets, or the results of a job. Every function blocks on the store."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ftlab.errors import InvalidRequestError
+from ftlab.openai.rows import MAX_LINE_BYTES, options_of
 from ftlab.schemas import Dataset
+from ftlab.schemas.requests import UploadEnd
 from serve.context import Services
 from serve.datasets import service
 from serve.openai.ids import dataset_id, file_id, seconds
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, page
+from train.data.formats.source import open_plain
 
 PURPOSE = "fine-tune"
 FORM_TEXTS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
@@ -48,6 +52,16 @@ def check_form(texts: Mapping[str, str]) -> None:
 def no_expiry() -> InvalidRequestError:
     message = "Files do not expire here; leave expires_after out, and delete the file when you no longer need it."
     return InvalidRequestError(message, "unsupported_expiry", "expires_after")
+
+
+def read_options(source: Path) -> UploadEnd:
+    """The shape and the columns of an uploaded file, from its first row; nothing where the usual detection reads it."""
+    try:
+        with open_plain(source) as file:
+            line = file.readline(MAX_LINE_BYTES)
+    except (ValueError, OSError, EOFError):
+        return UploadEnd()  # what is wrong with the file is said when it is read as a whole
+    return UploadEnd(**options_of(line))
 
 
 def list_files(

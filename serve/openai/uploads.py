@@ -25,10 +25,9 @@ from serve.datasets import upload_sessions
 from serve.datasets.intake import SOURCE, uploads_folder
 from serve.datasets.receive import Upload as ReceivedFile
 from serve.http.ranges import CHUNK_BYTES
-from serve.openai.files import check_purpose, no_expiry, to_file
+from serve.openai.files import check_purpose, no_expiry, read_options, to_file
 from serve.openai.ids import public_upload_id, seconds
 from serve.openai.objects import OpenAiUpload, OpenAiUploadPart
-from serve.openai.rows import read_options
 from tracking.store.ids import new_id
 from tracking.store.records import UploadRecord
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from cluster.coordinator.coordinator import Coordinator, run_forever
 from cluster.coordinator.tick_timer import TickTimer
-from cluster.fakes import FakeCluster
+from cluster.fakes import FakeCluster, FakeEventHub
 from cluster.policy import WorkerShape
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.bench.processes import say_back
-from tests.support.service_fakes import FakeEventHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord

@@ -15,9 +15,7 @@ from cluster.policy import Fleet
 from ftlab.schemas import Resources
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.context import Services
-from serve.streams.subscriptions import EventFeed
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import FakeCoordinator, fake_services
 from tracking.store import Store
 
 
@@ -41,16 +39,8 @@ class RemoteCoordinator:
 def main() -> None:
     settings = Settings(home=Path(sys.argv[1]))
     coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
-    hub = FakeEventHub()
-    services = Services(
-        settings,
-        Store.open(settings.store_url, answers_requests=True),
-        coordinator,
-        hub,
-        EventFeed(hub),
-        FakeData(),
-        FakeHuggingFace(),
-    )
+    store = Store.open(settings.store_url, answers_requests=True)
+    services = fake_services(settings, store, coordinator=coordinator)
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 
 

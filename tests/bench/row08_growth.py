@@ -16,18 +16,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from cluster.coordinator.coordinator import Coordinator
-from cluster.fakes import FakeCluster
+from cluster.fakes import FakeCluster, FakeEventHub
 from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import Services
-from serve.jobs import submit as jobs_service
+from serve.jobs import job_view, submit
 from serve.models.base_model import NOT_ASKED
-from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import fake_services
 
 ROW = 8
 TITLE = "growth"
@@ -53,9 +51,7 @@ class Desk:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
         hub = FakeEventHub()
         self._stock = stock
-        self._services = Services(
-            settings, stock.store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()
-        )
+        self._services = fake_services(settings, stock.store, hub)
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)
         self._chance = random.Random(0)
@@ -66,14 +62,14 @@ class Desk:
 
     def list(self) -> float:
         with _timed() as spent:
-            page = jobs_service.list_jobs(self._services, LOCAL_USER, None, None, PAGE)
+            page = job_view.list_jobs(self._services, LOCAL_USER, None, None, PAGE)
         _require(len(page.data) == PAGE and page.data[0].queue_position is not None, "the page has no positions")
         return spent.ms
 
     def get(self) -> float:
         job_id = self._chance.choice(self._stock.ids)
         with _timed() as spent:
-            jobs_service.get(self._services, LOCAL_USER, job_id)
+            job_view.get_job(self._services, LOCAL_USER, job_id)
         return spent.ms
 
     def count(self) -> float:
@@ -85,10 +81,10 @@ class Desk:
 
     def submit(self) -> float:
         """With an idempotency key, as the SDK does; durable."""
-        submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
+        submission = submit.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
-            checked = partial(jobs_service.check_training, self._services, LOCAL_USER, submission, NOT_ASKED)
-            jobs_service.add_once(self._services, LOCAL_USER, submission, checked)
+            checked = partial(submit.check_training, self._services, LOCAL_USER, submission, NOT_ASKED)
+            submit.add_once(self._services, LOCAL_USER, submission, checked)
         return spent.ms
 
     def claim(self) -> float:

@@ -183,18 +183,10 @@ def _make_completed_job(service: Service, work: Workload) -> str:
 
 def _add_rows(tx: Transaction, job_id: str, work: Workload, folder: Path) -> None:
     now, name = datetime.now(UTC), "made by the benchmark, never trained"
-    tx.jobs.add(
-        job_id,
-        owner="local",
-        name=name,
-        config=work.job(name, max_steps=1),
-        idempotency_key=None,
-        body_sha256="",
-        now=now,
-    )
+    tx.jobs.add(job_id, owner="local", name=name, config=work.job(name, max_steps=1), now=now)
     lease = tx.leases.current(COORDINATOR)
     assert lease is not None
-    tx.jobs.claim(job_id, driver="benchmark", cpus=0, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=now)
+    tx.jobs.claim(job_id, driver="benchmark", cpus=0, gpus=0, epoch=lease.epoch, now=now)
     ref, model_id = JobRef(job_id, 1), new_id("mdl")
     tx.jobs.move(ref, JobStatus.INITIALIZING, now=now)
     tx.models.add(

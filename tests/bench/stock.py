@@ -58,15 +58,7 @@ def add_queued(store: Store, config: JobConfig, count: int) -> list[str]:
     ids = [new_id("job") for _ in range(count)]
     with store.begin() as tx:
         for job_id in ids:
-            tx.jobs.add(
-                job_id,
-                owner=LOCAL_USER,
-                name="a queued job",
-                config=config,
-                idempotency_key=None,
-                body_sha256="0" * 64,
-                now=now,
-            )
+            tx.jobs.add(job_id, owner=LOCAL_USER, name="a queued job", config=config, now=now)
     return ids
 
 

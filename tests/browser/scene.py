@@ -21,23 +21,23 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, Node
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.manifest import MANIFEST
 from ftlab.schemas import CheckpointPayload, EventPayload, LogPayload, MetricsPayload, SamplePayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
-from serve.context import Services
 from serve.streams.subscriptions import EventFeed
 from tests.browser.scene_devices import GPUS_OF_WORKER, NODE_ID, PLACEMENT, add_history, add_load, machines
 from tests.browser.scene_sweeps import add_sweep
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, FakeTelemetry
+from tests.support.service_fakes import FakeCoordinator, FakeTelemetry, fake_services
 from tracking.costs import record_of
 from tracking.notifications.collect import Collector
 from tracking.store import Store
@@ -68,13 +68,11 @@ class Scene:
         make_database(home / "ftlab.db")
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
-        data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
+        coordinator = FakeCoordinator()
         coordinator.fleet = Fleet((Node(NODE_ID, cpus=8, gpus=2, gpu_type="H100"),))
-        feed = self._new_feed()
         self.telemetry = FakeTelemetry(machines(datetime.now(UTC)))
-        self.services = Services(
-            self.settings, self.store, coordinator, self.hub, feed, data, huggingface, telemetry=self.telemetry
-        )
+        parts = {"coordinator": coordinator, "feed": self._new_feed(), "telemetry": self.telemetry}
+        self.services = fake_services(self.settings, self.store, self.hub, **parts)
         self.app = create_app(self.services)
         self.random = random.Random(7)
         self._collector = Collector(self.store)

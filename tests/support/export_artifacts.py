@@ -31,10 +31,7 @@ def add_export(store: Store, job_id: str, model: str = "model:mdl-1", *, owner: 
     """A queued export."""
     config = ExportConfig(model=model, formats=["gguf"])
     with store.begin() as tx:
-        tx.jobs.add(
-            job_id, owner=owner, name=f"{job_id}-name", config=config, idempotency_key=None, body_sha256="0" * 64,
-            now=NOW,
-        )  # fmt: skip
+        tx.jobs.add(job_id, owner=owner, name=f"{job_id}-name", config=config, now=NOW)
 
 
 def write_artifact(

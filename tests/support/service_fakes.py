@@ -1,23 +1,26 @@
-"""Stand-ins for the coordinator, the hub, the data worker and the model hub, and a real server in a thread."""
+"""Stand-ins for the coordinator, the data worker and Hugging Face; services made of them; a real server in a thread."""
 
-import asyncio
 import contextlib
-import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from cluster.data.requests import CheckRequest, LengthsRequest, TokensRequest, WorkState, WorkStatus
-from cluster.interfaces import EventDocument
+from cluster.fakes import FakeEventHub
+from cluster.interfaces import EventHubClient
 from cluster.policy import Fleet, why_too_large
 from cluster.telemetry.client import Newest
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import Resources
+from ftlab.settings import Settings
+from serve.context import Services
 from serve.models.huggingface_lookup import HubModel
+from serve.streams.subscriptions import EventFeed
+from tracking.store import Store
 from train.data.tokens.row_lengths import RowLengths
 from train.model.files import ModelFacts
 
@@ -36,23 +39,6 @@ class FakeCoordinator:
 
     def machines(self) -> Fleet | None:
         return self.fleet
-
-
-class FakeEventHub:
-    def __init__(self) -> None:
-        self.published: list[EventDocument] = []
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """What was published, as followers read it."""
-        return [json.loads(event.text) for event in self.published if event.text]
-
-    def publish(self, events: Sequence[EventDocument]) -> None:
-        self.published += events
-
-    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
-        await asyncio.sleep(3600)
-        return after, []
 
 
 class FakeData:
@@ -111,6 +97,19 @@ class FakeHuggingFace:
         if isinstance(answer, FineTuneLabError):
             raise answer
         return answer
+
+
+def fake_services(settings: Settings, store: Store, hub: EventHubClient | None = None, **parts: Any) -> Services:
+    """The parts of one API process: stand-ins, except for the store, and for those that `parts` replaces."""
+    hub = hub or FakeEventHub()
+    stand_ins: dict[str, Any] = {
+        "coordinator": FakeCoordinator(),
+        "event_hub": hub,
+        "feed": EventFeed(hub),
+        "data": FakeData(),
+        "huggingface": FakeHuggingFace(),
+    }
+    return Services(settings, store, **(stand_ins | parts))
 
 
 @contextlib.contextmanager

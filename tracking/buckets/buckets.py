@@ -43,11 +43,11 @@ class Buckets:
             if isinstance(storage, LocalFolder):
                 storage.sweep()
 
-    def check_name(self, name: str, param: str) -> None:
+    def check_name(self, name: str) -> None:
         """Raise `InvalidRequestError` when the request names a bucket that does not exist."""
         if name not in self._storages:
             known = ", ".join(repr(known) for known in self._storages)
-            raise InvalidRequestError(f"{param} must be one of {known}.", "invalid_parameter", param)
+            raise InvalidRequestError(f"bucket must be one of {known}.", "invalid_parameter", "bucket")
 
     def storage(self, name: str) -> Storage:
         """Raise `NotFoundError` (code `dataset_content_missing`) for a bucket that the settings no longer have."""

@@ -16,6 +16,7 @@ from ftlab.errors import NotFoundError
 from ftlab.manifest import MANIFEST
 from ftlab.schemas import EventKind, FailurePayload, NoticePayload, StatusPayload
 from ftlab.status import JobKind, JobStatus
+from tracking.follow_loop import repeat, retry_after_s
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunKey, RunState
 from tracking.mlflow_record.artifacts import (
     upload_config,
@@ -43,7 +44,6 @@ from tracking.mlflow_record.mapping import (
 )
 from tracking.mlflow_record.run_note import NOTE_TAG, RunFacts, model_note, run_note
 from tracking.mlflow_record.sweep_recorder import SweepRecorder
-from tracking.passes import repeat, retry_after_s
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
 

@@ -22,7 +22,7 @@ SERVER_ENVIRONMENT = {
 """Without its job runner, which nothing here uses, the server is one process instead of nine."""
 
 
-def server_command(folder: Path, port: int, *, host: str = "127.0.0.1") -> list[str]:
+def server_command(folder: Path, port: int) -> list[str]:
     """The command line of an MLflow server with its database and artifacts in `folder`.
 
     MLflow's default host check refuses `Host` headers of other hosts.
@@ -38,7 +38,7 @@ def server_command(folder: Path, port: int, *, host: str = "127.0.0.1") -> list[
         str(folder / "artifacts"),
         "--serve-artifacts",
         "--host",
-        host,
+        "127.0.0.1",
         "--port",
         str(port),
         "--workers",

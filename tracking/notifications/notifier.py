@@ -16,13 +16,13 @@ from functools import partial
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.notifications import ChannelType, Notification, NotificationKind
 from ftlab.settings import Settings
+from tracking.follow_loop import repeat, retry_after_s
 from tracking.notifications.apprise_url import send_apprise
 from tracking.notifications.collect import PAGE_JOBS, Collector, add_notification
 from tracking.notifications.mail import send_mail
 from tracking.notifications.outcomes import AfterFailure, Undeliverable, after_failure
 from tracking.notifications.targets import mail_address
 from tracking.notifications.webhook import body_of, send_webhook
-from tracking.passes import repeat, retry_after_s
 from tracking.store import Store, Transaction
 from tracking.store.channels import WORKING, ChannelRecord, DueDelivery
 from tracking.store.notifications import NewNotification, NotificationRecord

@@ -58,9 +58,9 @@ class JobRepository(JobQueue):
         owner: str,
         name: str,
         config: AnyJobConfig,
-        idempotency_key: str | None,
-        body_sha256: str,
         now: datetime,
+        idempotency_key: str | None = None,
+        body_sha256: str = "",
         model_revision: str | None = None,
         base_job_id: str | None = None,
         source_job_ids: Collection[str] = (),
@@ -69,10 +69,11 @@ class JobRepository(JobQueue):
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
-        `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
-        job whose files it starts from, and `source_job_ids` are those whose files an evaluation reads; the caller holds
-        them with `hold`. `auto` and `sweep_id` are as in `JobRecord`. Raises `DuplicateError` for an
-        idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
+        `body_sha256` is kept with an idempotency key. `model_revision` pins the base model from the start; by default
+        the first attempt does. `base_job_id` is the job whose files it starts from, and `source_job_ids` are those
+        whose files an evaluation reads; the caller holds them with `hold`. `auto` and `sweep_id` are as in `JobRecord`.
+        Raises `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in a new
+        transaction.
         """
         submitted, resolved = as_submitted(config, auto or {}), config.resolved()
         values = {
@@ -180,9 +181,9 @@ class JobRepository(JobQueue):
         driver: str,
         cpus: int,
         gpus: float,
-        resumed_from_step: int | None,
         epoch: int,
         now: datetime,
+        resumed_from_step: int | None = None,
         placement: Sequence[tuple[str, int | None]] = (),
         gpu_types: Mapping[str, float] | None = None,
     ) -> AttemptRecord:

@@ -6,6 +6,7 @@ fits, up to the rows of a step, and passes are accumulated to these rows.
 
 from math import ceil, gcd
 
+from ftlab.formatting import counted
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from ftlab.schemas.auto import AutoValue, is_auto
 from train.auto.facts import Facts, Lengths
@@ -194,4 +195,4 @@ def _counted(config: JobConfig, number: int) -> str:
         noun = "answer"
     elif isinstance(config.method, SftMethod) and config.method.packing:
         noun = "packed row"
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return counted(number, noun)

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ftlab.files import sync
+from ftlab.files import sha256_of, sync
 from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
 
 PINNED = "PINNED"
@@ -68,7 +68,7 @@ def commit(
     files = {}
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         name = file.relative_to(source).as_posix()
-        files[name] = ManifestFile(size=file.stat().st_size, sha256=hash_file(file))
+        files[name] = ManifestFile(size=file.stat().st_size, sha256=sha256_of(file))
         sync(file)
     manifest = Manifest(
         job_id=job_id,
@@ -109,7 +109,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
         file, entry = folder / name, manifest.files[name]
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
-        if file.stat().st_size != entry.size or hash_file(file) != entry.sha256:
+        if file.stat().st_size != entry.size or sha256_of(file) != entry.sha256:
             raise ValueError(f"{folder.name}/{name} does not match its checksum")
     return manifest
 
@@ -263,11 +263,6 @@ def deliver(checkpoint: Path, target: Path) -> Manifest:
 def installed_versions() -> dict[str, str]:
     """Versions of the libraries that compute a step. Looking them up takes as long as a short save."""
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
-
-
-def hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _put_aside(path: Path) -> Path:

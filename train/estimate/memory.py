@@ -53,9 +53,9 @@ class Memory:
         return sum(vars(self).values())
 
 
-def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Place, *, is_padded: bool = True) -> Memory:
+def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
     """The largest of the moments of a step whose longest row has `length` tokens."""
-    return max(_moments(_Run(shape, config, place), length, is_padded), key=lambda memory: memory.total)
+    return max(_moments(_Run(shape, config, place), length), key=lambda memory: memory.total)
 
 
 def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
@@ -182,12 +182,12 @@ class _Run:
         return 2 * self.trained * self.trained_bytes
 
 
-def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
+def _moments(run: _Run, length: int) -> list[Memory]:
     """The moments of a step at which memory may be at its peak."""
     shape, precision, training = run.shape, run.precision, run.config.training
     texts = training.per_device_train_batch_size * run.config.method.texts_per_row
     # FlashAttention needs no mask: it leaves the padding out.
-    batch = Batch(texts, length, is_padded and texts > 1 and not run.has_flash)
+    batch = Batch(texts, length, texts > 1 and not run.has_flash)
     blocks = block_bytes(shape, batch, precision, run.adapters) + _cast_weights(run)
     one_block = blocks // shape.num_layers
     recomputes = training.gradient_checkpointing

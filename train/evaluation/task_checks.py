@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftlab.errors import InvalidRequestError
+from ftlab.files import sha256_of
 from ftlab.schemas.bench_tasks import MAX_TASKS, BenchTask
 from ftlab.schemas.evaluation_results import AvailableTask
 from train.evaluation.task_files import Function, TaskFile, TaskFolder, stamp
@@ -210,8 +211,7 @@ def _digest(folder: Path, files: Sequence[Path]) -> str:
 
 @lru_cache(maxsize=20_000)
 def _sha256(file: Path, _time_ns: int, _size: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(file)
 
 
 def _refused(place: int, what: str) -> InvalidRequestError:

@@ -11,10 +11,11 @@ from peft import PeftModel
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from ftlab.files import sha256_of
 from ftlab.manifest import MANIFEST
 from ftlab.model_ref import is_hub_id
 from ftlab.schemas.export_results import CARD_FILE
-from train.checkpoints.checkpoint_files import PINNED, hash_file, is_training_state
+from train.checkpoints.checkpoint_files import PINNED, is_training_state
 from train.export.answer_check import load_to_compare
 from train.export.deployment_files import served_name
 from train.export.exportable import no_adapter
@@ -56,7 +57,7 @@ class AdapterFormat:
             config["revision"] = self.base.revision if COMMIT.fullmatch(self.base.revision) else None
             (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
         after_tensor()
-        return {ADAPTER_WEIGHTS: hash_file(adapter / ADAPTER_WEIGHTS)}
+        return {ADAPTER_WEIGHTS: sha256_of(adapter / ADAPTER_WEIGHTS)}
 
     def load(self, folder: Path, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
         """Load the written adapter on the base model, in float32."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from train.checkpoints.checkpoint_files import hash_file
+from ftlab.files import sha256_of
 from train.export.answer_check import differs
 from train.export.deployment_files import write_gguf_deployment
 from train.export.exportable import ARCHITECTURES, check_model_type, gguf_unsupported
@@ -92,7 +92,7 @@ class GgufFormat:
         compute alike.
         """
         _write(self.weights, self.base, folder / FILE, self.type, after_tensor)
-        return {FILE: hash_file(folder / FILE)}
+        return {FILE: sha256_of(folder / FILE)}
 
     def load(self, folder: Path, *, use_cuda: bool) -> PreTrainedModel:
         """Load the file by transformers' own reader of GGUF, in float32.

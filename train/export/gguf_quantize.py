@@ -13,8 +13,8 @@ import gguf
 from transformers import PreTrainedModel
 
 from ftlab.errors import FineTuneLabError
+from ftlab.files import sha256_of
 from ftlab.schemas.export import GgufKType
-from train.checkpoints.checkpoint_files import hash_file
 from train.export.gguf_file import FILE, GgufFormat
 from train.inference import keeper
 
@@ -59,7 +59,7 @@ class QuantizedFormat:
         found = _file_type(coarser)
         if found != FILE_TYPES[self.type]:
             raise _failed(f"it wrote a file of the type {found}, and {self.type} is {FILE_TYPES[self.type].value}")
-        return {FILE: hash_file(coarser)}
+        return {FILE: sha256_of(coarser)}
 
     def load(self, folder: Path, *, use_cuda: bool) -> PreTrainedModel:
         """As the more precise file: transformers reads K-quants too."""

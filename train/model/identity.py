@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
+from ftlab.files import sha256_of
 from ftlab.manifest import MANIFEST
 from train.model.base_model import (
     COMMIT,
@@ -61,10 +62,5 @@ def _identity(revision: str, folder: Path, adapter: Path | None) -> str:
         files.append(folder / MANIFEST)
     for file in files:
         if file.is_file():
-            digest.update(_sha256(file).encode())
+            digest.update(sha256_of(file).encode())
     return digest.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

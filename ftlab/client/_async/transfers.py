@@ -11,6 +11,7 @@ from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.downloads import PartFile
 from ftlab.client.retry import Failure, Retries
 from ftlab.client.wire import Fault, OnProgress, Request, UploadOptions
+from ftlab.files import sha256_of
 from ftlab.schemas import Dataset, Upload
 
 
@@ -24,7 +25,7 @@ async def upload(
     size_bytes = uploads.size_of(path)
     if size_bytes < uploads.PIECES_FROM_BYTES:
         return await transport.read(Dataset, uploads.whole(path, size_bytes, options, on_progress))
-    sha256 = await asyncio.to_thread(uploads.sha256_of, path)
+    sha256 = await asyncio.to_thread(sha256_of, path)
     begun = await transport.read(Upload, uploads.begin(path, size_bytes, sha256, options))
     await _send_rest(transport, path, begun, on_progress)
     return await transport.read(Dataset, uploads.complete(begun))

@@ -11,6 +11,7 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.downloads import PartFile
 from ftlab.client.retry import Failure, Retries
 from ftlab.client.wire import Fault, OnProgress, Request, UploadOptions
+from ftlab.files import sha256_of
 from ftlab.schemas import Dataset, Upload
 
 
@@ -22,7 +23,7 @@ def upload(transport: Transport, path: Path, options: UploadOptions, on_progress
     size_bytes = uploads.size_of(path)
     if size_bytes < uploads.PIECES_FROM_BYTES:
         return transport.read(Dataset, uploads.whole(path, size_bytes, options, on_progress))
-    sha256 = uploads.sha256_of(path)
+    sha256 = sha256_of(path)
     begun = transport.read(Upload, uploads.begin(path, size_bytes, sha256, options))
     _send_rest(transport, path, begun, on_progress)
     return transport.read(Dataset, uploads.complete(begun))

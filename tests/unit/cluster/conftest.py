@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.fakes import FakeEventHub
-from cluster.runs import attempt_record
+from cluster.runs import attempt_log
 from cluster.runs import driver as driver_module
 from tests.support.databases import make_database
 from tests.unit.cluster.coordinator.world import World
@@ -46,8 +46,8 @@ def priced(world: World) -> World:
 @pytest.fixture
 def attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
     """A job's first attempt, whose log beats fast and tries again soon."""
-    monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(attempt_record, "LONGEST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
     started = Attempt(store)
     yield started
     started.log.close()
@@ -61,8 +61,8 @@ def runs(store: Store, database: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(driver_module, "RayEventHubClient", lambda namespace: FakeEventHub())
     monkeypatch.setattr(driver_module, "RayCoordinatorClient", FakeCoordinator)
     monkeypatch.setattr(driver_module, "PLAN_POLL_S", 0.01)
-    monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(attempt_record, "LONGEST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
     runs = Runs(store, database.parent)
     yield runs
     for driver in runs.drivers:

@@ -19,7 +19,7 @@ class Coordinator:
         self.arrived = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
         self.wake = SimpleNamespace(remote=lambda: self._called("wake"))
-        self.attempt_ended = SimpleNamespace(remote=lambda: self.calls.append("attempt_ended"))
+        self.hurry = SimpleNamespace(remote=lambda: self.calls.append("hurry"))
 
     def _called(self, method: str) -> None:
         self.calls.append(method)
@@ -49,8 +49,8 @@ def test_a_caller_never_waits_and_a_burst_is_few_calls(actor: Coordinator) -> No
 
 
 def test_the_end_of_an_attempt_is_told_at_once(actor: Coordinator) -> None:
-    RayCoordinatorClient().attempt_ended()
-    assert actor.calls == ["attempt_ended"]
+    RayCoordinatorClient().hurry()
+    assert actor.calls == ["hurry"]
 
 
 def test_a_coordinator_that_is_away_is_looked_up_again(actor: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +60,6 @@ def test_a_coordinator_that_is_away_is_looked_up_again(actor: Coordinator, monke
     client = RayCoordinatorClient()
     with monkeypatch.context() as patch:
         patch.setattr(named_actor.ray, "get_actor", away)
-        client.attempt_ended()
-    client.attempt_ended()
-    assert actor.calls == ["attempt_ended"]
+        client.hurry()
+    client.hurry()
+    assert actor.calls == ["hurry"]

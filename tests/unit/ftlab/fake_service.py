@@ -126,8 +126,7 @@ class FakeService:
     """Each serves one socket in place of the honest way."""
     socket_afters: list[int] = field(default_factory=list)
     quota: dict[str, Any] = field(default_factory=lambda: dict(QUOTA))
-    info: dict[str, Any] | None = field(default_factory=lambda: dict(INFO))
-    """`None` for a service of an earlier version."""
+    info: dict[str, Any] = field(default_factory=lambda: dict(INFO))
     check_states: list[tuple[int, int]] = field(default_factory=list)
     """Rows done and in all, for each time that a check is still under way."""
     check_params: list[dict[str, str]] = field(default_factory=list)
@@ -173,8 +172,6 @@ def status_fault(status: int, headers: dict[str, str] | None = None, text: str =
 
 
 async def get_info(fake: FakeService, request: Request) -> Response:
-    if fake.info is None:
-        raise NotFoundError("No such path.", "not_found")
     return JSONResponse(fake.info)
 
 

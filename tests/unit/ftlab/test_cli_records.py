@@ -150,13 +150,6 @@ def test_status_gives_the_addresses_that_the_service_knows(cli, fake, tmp_path, 
     assert "token" not in run.out
 
 
-def test_status_of_an_earlier_version_has_no_addresses(cli, fake):
-    fake.info = None
-    run = cli("status")
-    assert (run.code, "MLflow" in run.out) == (0, False)
-    assert cli("status", "--json").json["info"] is None
-
-
 def test_config_does_not_pretend_that_the_home_folder_exists(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FTLAB_HOME", raising=False)

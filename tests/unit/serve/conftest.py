@@ -8,12 +8,12 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from ftlab.settings import Settings
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import EventFeed
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import FakeCoordinator, FakeHuggingFace, fake_services
 from tracking.store import Store
 
 ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 3
@@ -51,7 +51,7 @@ def huggingface() -> FakeHuggingFace:
 def services(
     settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeEventHub, huggingface: FakeHuggingFace
 ) -> Services:
-    return Services(settings, store, coordinator, hub, EventFeed(hub), FakeData(), huggingface)
+    return fake_services(settings, store, hub, coordinator=coordinator, huggingface=huggingface)
 
 
 @pytest.fixture

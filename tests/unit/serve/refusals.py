@@ -54,3 +54,8 @@ def error_of(reply: Reply, status: int, code: str, *secrets: str) -> dict[str, A
     for leak in (*LEAKS, *secrets):
         assert leak not in text.decode()
     return error
+
+
+def code_of(reply: Any) -> tuple[int, str]:
+    """The status of a refusal, and the code of its error."""
+    return reply.status_code, reply.json()["error"]["code"]

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.accounts import Scope
 from serve.app import create_app
-from serve.jobs import submit
+from serve.jobs import job_view, submit
 from tests.unit.serve.accounts.with_keys import add_key
 from tracking.store import Store
 
@@ -152,7 +152,7 @@ def test_a_database_that_is_away_is_said_to_be(client, monkeypatch):
     def away(*args):
         raise ServiceUnavailableError("The database does not answer.")
 
-    monkeypatch.setattr(submit, "list_jobs", away)
+    monkeypatch.setattr(job_view, "list_jobs", away)
     reply = client.get("/api/training/jobs")
     assert (reply.status_code, shape(reply)["code"]) == (503, "service_unavailable")
     assert int(reply.headers["retry-after"]) > 0

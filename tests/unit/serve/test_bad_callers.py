@@ -22,11 +22,9 @@ from ftlab.schemas.accounts import Scope
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
-from serve.context import Services
 from serve.datasets.signed_urls import UrlSigner
-from serve.streams.subscriptions import EventFeed
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, running
+from tests.support.service_fakes import fake_services, running
 from tests.unit.serve.accounts.with_keys import add_key, bearer
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.downloads.test_zip_archive import commit
@@ -68,10 +66,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), key_requests_per_minute=REQUESTS_PER_MINUTE)
     make_database(settings.home / "ftlab.db")
     store = Store.open(settings.store_url)
-    hub = FakeEventHub()
-    services = Services(settings, store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace())
     keys = _keys(store)
-    with running(create_app(services)) as url:
+    with running(create_app(fake_services(settings, store))) as url:
         server = Guarded(int(url.rsplit(":", 1)[1]), home=settings.home, keys=keys)
         _fill(server, store)
         yield server

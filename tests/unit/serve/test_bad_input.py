@@ -10,13 +10,11 @@ import pytest
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.context import Services
 from serve.models.huggingface import CachedHuggingFace
 from serve.models.huggingface_lookup import ask_hub
-from serve.streams.subscriptions import EventFeed
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_model
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, running
+from tests.support.service_fakes import fake_services, running
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.refusals import DATASETS, JOBS, SECRET, Server, error_of
 from tracking.store import Store
@@ -55,9 +53,8 @@ def server(tmp_path_factory, hub_url):
     settings = Settings(home=home, max_upload_bytes=1024 * 1024)
     store = Store.open(settings.store_url)
     store.migrate()
-    hub = FakeEventHub()
     models = CachedHuggingFace(partial(ask_hub, endpoint=hub_url))
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), models))
+    app = create_app(fake_services(settings, store, huggingface=models))
     with running(app) as url:
         server = Server(int(url.rsplit(":", 1)[1]), models=str(home / "models"))
         upload = server.send("POST", DATASETS, ROWS, {"x-filename": "chat.jsonl"})

@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from cluster.policy import Fleet, Node
 from ftlab.schemas.accounts import LOCAL_USER, Scope
 from ftlab.settings import Settings
@@ -34,12 +35,11 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.access import wrong_keys
 from serve.access.rules import DOCUMENTED_RULES
 from serve.app import create_app
-from serve.context import Services
 from serve.http.query import OWNER
 from serve.jobs import deletion
 from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, FakeTelemetry
+from tests.support.service_fakes import FakeCoordinator, FakeTelemetry, fake_services
 from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, bring
@@ -126,9 +126,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     feed.stopping = True  # a stream would never end otherwise
     coordinator = FakeCoordinator()
     coordinator.fleet = Fleet((Node("a", 4, 0, 8 * 1024**3),))
-    services = Services(
-        configured, store, coordinator, hub, feed, FakeData(), FakeHuggingFace(), telemetry=FakeTelemetry()
-    )
+    services = fake_services(configured, store, hub, feed=feed, coordinator=coordinator, telemetry=FakeTelemetry())
     app = create_app(services)
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -44,8 +44,6 @@ def add_job(
         "owner": "local",
         "name": "a job",
         "config": JobConfig.model_validate(CONFIG | (config or {})),
-        "idempotency_key": None,
-        "body_sha256": "0" * 64,
         "now": NOW,
     }
     with store.begin() as tx:
@@ -65,9 +63,7 @@ def hold_lease(store: Store, holder: str = "coordinator-1") -> Lease:
 def claim(store: Store, job_id: str, *, now: datetime = NOW) -> JobRef:
     epoch = hold_lease(store).epoch
     with store.begin() as tx:
-        attempt = tx.jobs.claim(
-            job_id, driver=f"run-{job_id}", cpus=2, gpus=0, resumed_from_step=None, epoch=epoch, now=now
-        )
+        attempt = tx.jobs.claim(job_id, driver=f"run-{job_id}", cpus=2, gpus=0, epoch=epoch, now=now)
     return JobRef(job_id, attempt.number)
 
 

@@ -135,7 +135,7 @@ def test_devices_by_type_are_kept_with_the_attempt(store):
     with store.begin() as tx:
         epoch = tx.leases.acquire("coordinator", "c", ttl_s=10, now=NOW).epoch
         types = {"driver": "d", "cpus": 1, "gpus": 0.5, "gpu_types": {"H100": 0.5}}
-        claimed = tx.jobs.claim(job.id, resumed_from_step=None, epoch=epoch, now=NOW, **types)
+        claimed = tx.jobs.claim(job.id, epoch=epoch, now=NOW, **types)
     with store.read() as tx:
         [read] = tx.attempts.without_cost_record([job.id])
     assert read == claimed

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ftlab.files import sha256_of
 from ftlab.schemas.methods import GrpoMethod, Method, RowKind
 from train.data.eval_split import RowSelection
 from train.data.rows.canonical import CanonicalFile, Row
@@ -218,13 +219,11 @@ def _check_kind(kind: RowKind, spec: PrepareSpec) -> None:
 
 def _check_references(counts: Counts, spec: PrepareSpec) -> None:
     if spec.needs_reference and counts.num_unreferenced_prompts:
-        row = counts.first_unreferenced_row  # 0 where an earlier version prepared the rows
-        first = f" (the first is row {row})" if row else ""
         number = counts.num_unreferenced_prompts
         raise DatasetInvalidError(
-            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer"
-            f"{first}, and a reward in method.rewards compares with them. Add the answers, or choose rewards that need "
-            "none."
+            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer "
+            f"(the first is row {counts.first_unreferenced_row}), and a reward in method.rewards compares with them. "
+            "Add the answers, or choose rewards that need none."
         )
 
 
@@ -378,8 +377,7 @@ def content_of(rows: Path) -> str:
     if is_named_by_content(rows):
         return rows.name
     try:
-        with rows.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(rows)
     except FileNotFoundError:
         raise rows_missing() from None
 

@@ -22,7 +22,6 @@ from train.data.tokens.render import Renderer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PROMPT_COLUMNS = ("prompt_ids", "reference")
 BATCH_ROWS = 1000
 ANY_ANSWER = {"role": "assistant", "content": "Yes."}
 """Follows a prompt without an answer, so that it is rendered as one with an answer is, up to the answer."""

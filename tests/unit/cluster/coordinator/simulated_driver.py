@@ -1,4 +1,4 @@
-"""What run drivers do, move by move: their writes are those of `cluster.runs.attempt_record`."""
+"""What run drivers do, move by move: their writes are those of `cluster.runs.attempt_log`."""
 
 from dataclasses import replace
 

@@ -253,15 +253,7 @@ def reader_of(world: World, parent: str, config: AnyJobConfig) -> str:
     """A queued job that reads what its parent delivers."""
     job_id = new_id("job")
     with world.store.begin() as tx:
-        tx.jobs.add(
-            job_id,
-            owner="local",
-            name="reader",
-            config=config,
-            idempotency_key=None,
-            body_sha256="0" * 64,
-            now=world.now,
-        )
+        tx.jobs.add(job_id, owner="local", name="reader", config=config, now=world.now)
         tx.chains.add(job_id, [parent])
     return job_id
 

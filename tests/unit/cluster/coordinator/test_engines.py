@@ -16,8 +16,6 @@ def add_engine(world: World) -> str:
             owner="local",
             name="engine of org/name",
             config=EngineConfig(model="org/name", idle_timeout_s=7),
-            idempotency_key=None,
-            body_sha256="0" * 64,
             now=world.now,
             model_revision="local-1",
         ).id

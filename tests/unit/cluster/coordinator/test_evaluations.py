@@ -7,7 +7,7 @@ import pytest
 from cluster.coordinator.start_jobs import _has_no_step
 from cluster.data.requests import FetchRequest, WorkState, WorkStatus
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.schemas import EvaluationConfig
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import World, make_dataset
@@ -21,8 +21,7 @@ def submit(world: World, job_id: str = "job-eval", **changes: object) -> str:
     with world.store.begin() as tx:
         if not tx.datasets.list(owner="local"):
             tx.datasets.add(make_dataset())
-        values = {"owner": "local", "name": "measured", "idempotency_key": None, "body_sha256": "0" * 64}
-        tx.jobs.add(job_id, config=config, now=world.now, **values)  # type: ignore[arg-type]
+        tx.jobs.add(job_id, owner="local", name="measured", config=config, now=world.now)
         tx.evaluations.add(job_id, owner="local", key="k", identities=["identity"])
     return job_id
 

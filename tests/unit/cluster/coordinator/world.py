@@ -173,15 +173,8 @@ def add_job(
     with store.begin() as tx:
         if not tx.datasets.list(owner="local"):
             tx.datasets.add(make_dataset())
-        tx.jobs.add(
-            job_id,
-            owner=owner,
-            name="a job",
-            config=JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | config),
-            idempotency_key=None,
-            body_sha256="0" * 64,
-            now=now,
-        )
+        given = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | config)
+        tx.jobs.add(job_id, owner=owner, name="a job", config=given, now=now)
     return job_id
 
 

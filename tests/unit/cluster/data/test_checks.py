@@ -18,22 +18,6 @@ from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, chat, chats, write
-from train.data import doctor
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.tiny_models import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("home") / "models"
-    make_tiny_model(folder / "org--tiny")
-    return folder
-
-
-@pytest.fixture
-def home(models: Path, tmp_path: Path) -> Path:
-    (tmp_path / "models").symlink_to(models)
-    return tmp_path
 
 
 @pytest.fixture
@@ -41,20 +25,6 @@ def worker(home: Path) -> Iterator[DataWorker]:
     worker = DataWorker(Settings(home=home))
     yield worker
     worker.close()
-
-
-@pytest.fixture
-def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that the doctor reads."""
-    read: list[Path] = []
-    original = doctor.examine
-
-    def counting(rows: Path, *arguments: Any, **options: Any) -> CheckReport:
-        read.append(rows)
-        return original(rows, *arguments, **options)
-
-    monkeypatch.setattr(doctor, "examine", counting)
-    return read
 
 
 def file(home: Path, rows: list[dict[str, Any]], name: str = "ds-1") -> SourceFile:

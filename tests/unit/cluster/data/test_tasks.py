@@ -10,20 +10,14 @@ from cluster.data.requests import WorkState, WorkStatus
 from cluster.data.tasks import ENDED_KEPT_S, OnProgress, TaskTable
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 from ftlab.status import ReasonCode
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clocks import Clock
 
 
 class Table:
     """A table with one thread, work that waits to be let go on, and a count of the ends."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = Clock()
+        self.clock = Clock(0.0)
         self.ended = threading.Semaphore(0)
         self.table = TaskTable(1, folder, on_end=self.ended.release, clock=self.clock)
         self.go_on, self.reached = threading.Event(), threading.Event()

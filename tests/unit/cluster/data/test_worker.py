@@ -72,19 +72,9 @@ class Worker:
         return {path.parent.name for path in (self.home / "cache" / "prepared").glob(f"*/{prepared_cache.MANIFEST}")}
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.tiny_models import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("home") / "models"
-    make_tiny_model(folder / "org--tiny")
-    return folder
-
-
 @pytest.fixture
-def worker(models: Path, tmp_path: Path) -> Iterator[Worker]:
-    (tmp_path / "models").symlink_to(models)
-    started = Worker(tmp_path)
+def worker(home: Path) -> Iterator[Worker]:
+    started = Worker(home)
     yield started
     started.worker.close()
 
@@ -102,20 +92,6 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(encode, "_in_batches", counting)
     return sizes
-
-
-@pytest.fixture
-def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that the doctor reads by itself."""
-    read: list[Path] = []
-    original = doctor.examine
-
-    def counting(rows: Path, *arguments: Any, **options: Any) -> CheckReport:
-        read.append(rows)
-        return original(rows, *arguments, **options)
-
-    monkeypatch.setattr(doctor, "examine", counting)
-    return read
 
 
 def test_a_jobs_files_are_prepared_and_told(worker: Worker, tokenised: list[int]):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import (
     CheckpointPayload,
@@ -122,9 +122,7 @@ def progress(step: int) -> dict[str, Any]:
 def claim(store: Store, job_id: str) -> JobRef:
     with begun(store) as tx:
         epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=START).epoch
-        number = tx.jobs.claim(
-            job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=START
-        ).number
+        number = tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, epoch=epoch, now=START).number
     return JobRef(job_id, number)
 
 

@@ -22,7 +22,7 @@ class FakeCoordinator:
     def __init__(self) -> None:
         self.num_wakes = 0
 
-    def attempt_ended(self) -> None:
+    def hurry(self) -> None:
         self.num_wakes += 1
 
 
@@ -36,7 +36,7 @@ class Runs:
         self.job_id = add_job(store, CONFIG.model_dump(mode="json"))
         with store.begin() as tx:
             epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=START).epoch
-            tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, resumed_from_step=None, epoch=epoch, now=START)
+            tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, epoch=epoch, now=START)
 
     @property
     def plan(self) -> TrainingPlan:

@@ -8,6 +8,7 @@ from cluster.telemetry.host_reader import HostReader, ProcessReader
 from cluster.telemetry.nvml_reader import NvmlReader
 from cluster.telemetry.sampler import KEPT_SAMPLES, Sampler
 from cluster.telemetry.samples import Watched
+from tests.support.clocks import Clock
 from tests.support.fake_nvml import FakeGpu, FakeNvml
 from tracking.store.records import JobRef
 
@@ -15,18 +16,8 @@ REF = JobRef("job-1", 1)
 BUSY = "import sys; sys.stdout.write('x'); sys.stdout.flush()\nwhile True: pass"
 
 
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_the_load_of_this_machine() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     reader = HostReader(clock)
     first = reader.read()
     assert first.memory_used_bytes is not None
@@ -59,7 +50,7 @@ def test_a_busy_process_is_measured_until_it_ends() -> None:
 
 
 def test_each_sample_is_taken_once() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     sampler = Sampler(NvmlReader(FakeNvml(FakeGpu(), FakeGpu())), clock=clock)
     assert sampler.take({REF: Watched((os.getpid(),))}) == ()
     for _ in range(2):

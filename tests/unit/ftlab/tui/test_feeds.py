@@ -14,18 +14,11 @@ from ftlab.status import JobStatus
 from ftlab.tui.detail_feed import DetailFeed, load, with_event
 from ftlab.tui.job_feed import BUSY_S, FULL_EVERY_S, IDLE_S, WAITING_S, ServiceFeed
 from ftlab.tui.snapshot import LinkState
+from tests.support.clocks import Clock
 from tests.unit.ftlab.fake_service import FakeService
 from tests.unit.ftlab.tui.sample_jobs import NOW, detail_of, event, running
 
 S = JobStatus
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
 
 
 class ScriptedStream:
@@ -62,7 +55,7 @@ def test_the_first_poll_lists_everything_and_later_ones_only_what_can_change(fak
     busy = fake.add_job(2)
 
     async def test(client):
-        clock = Clock()
+        clock = Clock(NOW)
         feed = ServiceFeed(client, clock)
         snapshot = await feed.poll()
         assert snapshot.link.state is LinkState.LIVE
@@ -96,7 +89,7 @@ def test_with_a_stream_lists_are_fetched_after_news_only_and_a_deleted_job_leave
     async def test(client):
         stream = ScriptedStream()
         monkeypatch.setattr(client.jobs, "follow_all", lambda rate: stream)
-        snapshots = ServiceFeed(client, Clock()).snapshots()
+        snapshots = ServiceFeed(client, Clock(NOW)).snapshots()
         await anext(snapshots)
         stream.put(OpenMessage(position=7))
         await anext(snapshots)  # once more, for what was missed before the stream was open
@@ -125,7 +118,7 @@ def test_a_job_that_vanished_leaves_the_table(fake):
     job = fake.add_job(1)
 
     async def test(client):
-        feed = ServiceFeed(client, Clock())
+        feed = ServiceFeed(client, Clock(NOW))
         assert len((await feed.poll()).jobs) == 1
         del fake.jobs[job.id]
         assert (await feed.poll()).jobs == ()
@@ -139,7 +132,7 @@ def test_a_pinned_job_is_listed_however_old_it_is(fake, monkeypatch):
     jobs = [fake.add_job(1, S.COMPLETED) for _ in range(4)]
 
     async def test(client):
-        snapshot = await ServiceFeed(client, Clock(), jobs[0].id).poll()
+        snapshot = await ServiceFeed(client, Clock(NOW), jobs[0].id).poll()
         assert {job.id for job in snapshot.jobs} == {jobs[0].id, jobs[2].id, jobs[3].id}
 
     with_client(fake, test)
@@ -149,7 +142,7 @@ def test_an_outage_keeps_the_data_and_its_age(fake):
     fake.add_job(1)
 
     async def test(client):
-        clock = Clock()
+        clock = Clock(NOW)
         feed = ServiceFeed(client, clock)
         await feed.poll()
         clock.now += timedelta(seconds=30)
@@ -174,7 +167,7 @@ def test_a_refused_key_is_a_state_of_its_own(fake):
 
     async def test(client):
         fake.faults = [refuse]
-        snapshot = await ServiceFeed(client, Clock()).poll()
+        snapshot = await ServiceFeed(client, Clock(NOW)).poll()
         assert snapshot.link.state is LinkState.REFUSED
         assert snapshot.link.problem == "The API key is not valid."
 
@@ -183,7 +176,7 @@ def test_a_refused_key_is_a_state_of_its_own(fake):
 
 def test_the_feed_wakes_when_something_was_changed(fake):
     async def test(client):
-        feed = ServiceFeed(client, Clock())
+        feed = ServiceFeed(client, Clock(NOW))
         snapshots = feed.snapshots()
         await anext(snapshots)
         waiting = asyncio.ensure_future(anext(snapshots))

@@ -6,14 +6,11 @@ import pytest
 
 from ftlab.schemas.accounts import Scope
 from tests.unit.serve.accounts.with_keys import add_key, bearer
+from tests.unit.serve.refusals import code_of
 
 KEYS, USERS, JOBS = "/api/keys", "/api/users", "/api/training/jobs"
 CHAT = "/v1/chat/completions"
 ALL = {"scopes": ["admin"]}
-
-
-def code(reply):
-    return reply.status_code, reply.json()["error"]["code"]
 
 
 def key_id_of(headers):
@@ -27,13 +24,13 @@ def admin(store):
 
 def test_a_service_without_keys_asks_for_none_until_the_first_is_created(client, store):
     assert client.get(JOBS).status_code == 200
-    assert code(client.post(KEYS, json={"scopes": ["read", "train"]})) == (409, "last_admin_key")
+    assert code_of(client.post(KEYS, json={"scopes": ["read", "train"]})) == (409, "last_admin_key")
 
     created = client.post(KEYS, json={"scopes": ["admin"], "name": "first"})
 
     assert created.status_code == 201
     assert (created.json()["record"]["owner"], created.json()["record"]["is_valid"]) == ("local", True)
-    assert code(client.get(JOBS)) == (401, "missing_api_key")
+    assert code_of(client.get(JOBS)) == (401, "missing_api_key")
     assert client.get(JOBS, headers=bearer(created.json()["key"])).status_code == 200
 
 
@@ -41,7 +38,7 @@ def test_another_process_notices_the_first_key_within_a_second(client, services,
     assert client.get(JOBS).status_code == 200
     add_key(store, "root", Scope.ADMIN)
     services.gate._looked_at -= 1.0
-    assert code(client.get(JOBS)) == (401, "missing_api_key")
+    assert code_of(client.get(JOBS)) == (401, "missing_api_key")
 
 
 def test_a_key_says_what_it_allows_and_is_not_shown_again(client, admin):
@@ -68,26 +65,26 @@ def test_a_rotated_key_stays_valid_for_its_grace_time(client, admin):
 
     new = bearer(rotated["key"])
     again = client.post(f"{KEYS}/{key_id_of(new)}/rotate", json={"grace_hours": 0}, headers=new).json()
-    assert code(client.get(JOBS, headers=new)) == (401, "invalid_api_key")
-    assert code(client.post(f"{KEYS}/{key_id_of(new)}/rotate", headers=bearer(again["key"]))) == (409, "key_ended")
+    assert code_of(client.get(JOBS, headers=new)) == (401, "invalid_api_key")
+    assert code_of(client.post(f"{KEYS}/{key_id_of(new)}/rotate", headers=bearer(again["key"]))) == (409, "key_ended")
 
 
 def test_a_revoked_key_and_a_disabled_user_are_refused_at_once(client, store, admin):
     ann, second = add_key(store, "ann", Scope.TRAIN), add_key(store, "ann", Scope.READ)
     assert client.delete(f"{KEYS}/{key_id_of(ann)}", headers=admin).json()["is_valid"] is False
-    assert code(client.get(JOBS, headers=ann)) == (401, "invalid_api_key")
+    assert code_of(client.get(JOBS, headers=ann)) == (401, "invalid_api_key")
     assert client.get(JOBS, headers=second).status_code == 200
 
     assert client.patch(f"{USERS}/ann", json={"is_disabled": True}, headers=admin).json()["is_disabled"] is True
-    assert code(client.get(JOBS, headers=second)) == (401, "invalid_api_key")
+    assert code_of(client.get(JOBS, headers=second)) == (401, "invalid_api_key")
     client.patch(f"{USERS}/ann", json={"is_disabled": False}, headers=admin)
     assert client.get(JOBS, headers=second).status_code == 200
 
 
 def test_the_last_key_of_an_admin_stays(client, store, admin):
     revoke = f"{KEYS}/{key_id_of(admin)}"
-    assert code(client.delete(revoke, headers=admin)) == (409, "last_admin_key")
-    assert code(client.patch(f"{USERS}/root", json={"is_disabled": True}, headers=admin)) == (409, "last_admin_key")
+    assert code_of(client.delete(revoke, headers=admin)) == (409, "last_admin_key")
+    assert code_of(client.patch(f"{USERS}/root", json={"is_disabled": True}, headers=admin)) == (409, "last_admin_key")
     assert client.get(USERS, headers=admin).status_code == 200
     add_key(store, "other", Scope.ADMIN)
     assert client.delete(revoke, headers=admin).status_code == 200
@@ -95,9 +92,9 @@ def test_the_last_key_of_an_admin_stays(client, store, admin):
 
 def test_without_admin_a_key_manages_itself_only(client, store, admin):
     ann, second = add_key(store, "ann", Scope.TRAIN), add_key(store, "ann", Scope.READ)
-    assert code(client.post(KEYS, json=ALL, headers=ann)) == (403, "insufficient_scope")
-    assert code(client.post(f"{KEYS}/{key_id_of(second)}/rotate", headers=ann)) == (403, "insufficient_scope")
-    assert code(client.delete(f"{KEYS}/{key_id_of(admin)}", headers=ann)) == (404, "key_not_found")
+    assert code_of(client.post(KEYS, json=ALL, headers=ann)) == (403, "insufficient_scope")
+    assert code_of(client.post(f"{KEYS}/{key_id_of(second)}/rotate", headers=ann)) == (403, "insufficient_scope")
+    assert code_of(client.delete(f"{KEYS}/{key_id_of(admin)}", headers=ann)) == (404, "key_not_found")
     rotated = client.post(f"{KEYS}/{key_id_of(ann)}/rotate", headers=ann)
     assert rotated.json()["record"]["scopes"] == ["train"]
     assert client.delete(f"{KEYS}/{key_id_of(second)}", headers=second).status_code == 200
@@ -117,14 +114,14 @@ def test_without_admin_a_key_manages_itself_only(client, store, admin):
     ],
 )
 def test_a_bad_key_is_not_created(client, admin, body, expected):
-    assert code(client.post(KEYS, json=body, headers=admin)) == expected
+    assert code_of(client.post(KEYS, json=body, headers=admin)) == expected
 
 
 def test_a_key_is_for_a_user_who_exists(client, admin):
-    assert code(client.post(KEYS, params={"owner": "bob"}, json=ALL, headers=admin)) == (404, "user_not_found")
-    assert code(client.post(USERS, json={"name": "Bob Smith"}, headers=admin)) == (422, "invalid_body")
+    assert code_of(client.post(KEYS, params={"owner": "bob"}, json=ALL, headers=admin)) == (404, "user_not_found")
+    assert code_of(client.post(USERS, json={"name": "Bob Smith"}, headers=admin)) == (422, "invalid_body")
     assert client.post(USERS, json={"name": "bob"}, headers=admin).status_code == 201
-    assert code(client.post(USERS, json={"name": "bob"}, headers=admin)) == (409, "user_exists")
+    assert code_of(client.post(USERS, json={"name": "bob"}, headers=admin)) == (409, "user_exists")
     assert [(user["name"], user["num_keys"]) for user in client.get(USERS, headers=admin).json()["data"]] == [
         ("bob", 0),
         ("root", 1),

@@ -9,18 +9,12 @@ from ftlab.errors import RateLimitError, ServiceUnavailableError
 from ftlab.schemas.accounts import Scope
 from ftlab.settings import Settings
 from serve.access.key_limits import KeyLimits
+from tests.support.clocks import Clock
 from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
 
 JOBS = "/api/training/jobs"
 FILE = ROWS * (700_000 // len(ROWS))
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -32,7 +26,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 def num_allowed(limits: KeyLimits, key: str = "a", tries: int = 50) -> int:

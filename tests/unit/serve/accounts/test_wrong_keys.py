@@ -13,6 +13,7 @@ from ftlab.settings import Settings
 from serve.access import audit_trail, wrong_keys
 from serve.access.wrong_keys import WrongKeys, network_of
 from tests.unit.serve.accounts.with_keys import add_key, bearer
+from tests.unit.serve.refusals import code_of
 from tests.unit.tracking.samples import NOW
 from tracking.store.api_keys import new_key
 from tracking.store.audit import AuditRecord
@@ -45,24 +46,20 @@ def minute(services) -> SimpleNamespace:
     return clock
 
 
-def code(reply) -> tuple[int, str]:
-    return reply.status_code, reply.json()["error"]["code"]
-
-
 def test_guesses_are_slowed_and_then_refused_while_a_valid_key_is_served(client, store, minute, delays):
     ann = add_key(store, "ann", Scope.READ)
     wrong = [bearer(new_key()[1]) for _ in range(5)]
-    assert [code(client.get(JOBS, headers=key)) for key in wrong[:3]] == [(401, "invalid_api_key")] * 3
+    assert [code_of(client.get(JOBS, headers=key)) for key in wrong[:3]] == [(401, "invalid_api_key")] * 3
     refused = client.get(JOBS, headers=wrong[3])
-    assert code(refused) == (429, "too_many_wrong_keys")
+    assert code_of(refused) == (429, "too_many_wrong_keys")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert client.get(JOBS, headers=ann).status_code == 200
-    assert code(client.post(SESSION, json={"key": "ftl_x"})) == (429, "too_many_wrong_keys")
-    assert code(client.get("/v1/models", headers=wrong[4])) == (429, "too_many_wrong_keys")
-    assert code(client.get(JOBS)) == (401, "missing_api_key")
+    assert code_of(client.post(SESSION, json={"key": "ftl_x"})) == (429, "too_many_wrong_keys")
+    assert code_of(client.get("/v1/models", headers=wrong[4])) == (429, "too_many_wrong_keys")
+    assert code_of(client.get(JOBS)) == (401, "missing_api_key")
     assert delays == [0.1, 0.2, 0.3, 0.4, 0.5]
     minute.now += 60
-    assert code(client.get(JOBS, headers=wrong[0])) == (401, "invalid_api_key")
+    assert code_of(client.get(JOBS, headers=wrong[0])) == (401, "invalid_api_key")
 
 
 def test_wrong_keys_are_in_the_audit_log_without_the_key_and_a_flood_does_not_fill_it(

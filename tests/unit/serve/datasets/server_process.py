@@ -12,9 +12,7 @@ import uvicorn
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.context import Services
-from serve.streams.subscriptions import EventFeed
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import fake_services
 from tracking.store import Store
 
 
@@ -24,8 +22,7 @@ def main() -> None:
     settings = Settings(home=Path(home), max_upload_bytes=int(max_bytes), buckets=json.loads(buckets))
     store = Store.open(settings.store_url)
     store.migrate()
-    hub = FakeEventHub()
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()))
+    app = create_app(fake_services(settings, store))
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -11,6 +11,7 @@ from serve.datasets.signed_urls import KEY_FILE, UrlSigner
 from tests.support.moto_server import SECRET, moto_address, s3_url
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.datasets.test_routes import DATASETS, files, send
+from tests.unit.serve.refusals import code_of
 
 __all__ = ["moto_address", "s3_url"]
 
@@ -34,11 +35,6 @@ def mine(client):
 
 def path_of(dataset, *parts):
     return "/".join([DATASETS, dataset["id"], *parts])
-
-
-def error_of(reply):
-    error = reply.json()["error"]
-    return reply.status_code, error["code"]
 
 
 def test_a_dataset_lives_in_its_bucket(client, settings, services, mine, url):
@@ -83,11 +79,11 @@ def test_a_move_that_cannot_be_is_refused(client, mine):
         ({}, (422, "invalid_body")),
         ({"bucket": "mine", "x": 1}, (422, "unknown_field")),
     ):
-        assert error_of(client.post(path_of(mine, "move"), json=body)) == answer
-    assert error_of(client.post(f"{DATASETS}/ds-none/move", json={"bucket": "mine"})) == (404, "dataset_not_found")
+        assert code_of(client.post(path_of(mine, "move"), json=body)) == answer
+    assert code_of(client.post(f"{DATASETS}/ds-none/move", json={"bucket": "mine"})) == (404, "dataset_not_found")
     job = client.post("/api/training/jobs", json={"model": "org/tiny-model", "dataset": mine["id"]}).json()
-    assert error_of(client.post(path_of(mine, "move"), json={"bucket": "lora-datasets"})) == (409, "dataset_in_use")
-    assert error_of(client.delete(path_of(mine))) == (409, "dataset_in_use")
+    assert code_of(client.post(path_of(mine, "move"), json={"bucket": "lora-datasets"})) == (409, "dataset_in_use")
+    assert code_of(client.delete(path_of(mine))) == (409, "dataset_in_use")
     client.post(f"/api/training/jobs/{job['id']}/cancel")
     assert client.post(path_of(mine, "move"), json={"bucket": "lora-datasets"}).status_code == 200
 
@@ -115,7 +111,7 @@ def test_a_signed_url_expires_and_cannot_be_forged(client, settings, mine):
     signer = UrlSigner.open(settings)
     now = datetime.now(UTC)
     expired = signer.sign(mine["id"], now - timedelta(seconds=1))
-    assert error_of(client.get(f"/api/downloads/{expired}")) == (410, "signed_url_expired")
+    assert code_of(client.get(f"/api/downloads/{expired}")) == (410, "signed_url_expired")
     good = signer.sign(mine["id"], now + timedelta(hours=1))
     forged = [
         good[:-2] + ("aa" if good[-2:] != "aa" else "bb"),
@@ -125,9 +121,9 @@ def test_a_signed_url_expires_and_cannot_be_forged(client, settings, mine):
         UrlSigner(b"another key").sign(mine["id"], now + timedelta(hours=1)),
     ]
     for token in forged:
-        assert error_of(client.get(f"/api/downloads/{token}")) == (403, "signed_url_invalid")
+        assert code_of(client.get(f"/api/downloads/{token}")) == (403, "signed_url_invalid")
     client.delete(path_of(mine))
-    assert error_of(client.get(f"/api/downloads/{good}")) == (404, "dataset_not_found")
+    assert code_of(client.get(f"/api/downloads/{good}")) == (404, "dataset_not_found")
 
 
 @pytest.mark.parametrize("url", [""])
@@ -135,7 +131,7 @@ def test_what_is_signed_for_another_use_is_of_no_use(client, settings, mine, mon
     with monkeypatch.context() as patch:
         patch.setattr("serve.datasets.signed_urls.DATASET_CONTENT", "ftlab.another-use")
         other = UrlSigner.open(settings).sign(mine["id"], datetime.now(UTC) + timedelta(hours=1))
-    assert error_of(client.get(f"/api/downloads/{other}")) == (403, "signed_url_invalid")
+    assert code_of(client.get(f"/api/downloads/{other}")) == (403, "signed_url_invalid")
 
 
 @pytest.mark.parametrize("url", [""])
@@ -157,7 +153,7 @@ def test_the_key_is_for_its_owner_alone_and_stays(client, settings, mine):
 )
 @pytest.mark.parametrize("url", [""])
 def test_a_bad_time_is_refused(client, mine, body, answer):
-    assert error_of(client.post(path_of(mine, "url"), json=body)) == answer
+    assert code_of(client.post(path_of(mine, "url"), json=body)) == answer
 
 
 def test_a_bucket_that_is_away_is_said_to_be_and_nothing_stays(client, settings, mine, monkeypatch, services, url):
@@ -168,7 +164,7 @@ def test_a_bucket_that_is_away_is_said_to_be_and_nothing_stays(client, settings,
     for name in ("buckets", "dataset_files"):
         vars(services).pop(name)
     for reply in (send(client, bucket="mine"), client.get(path_of(mine, "content"))):
-        assert error_of(reply) == (503, "bucket_unavailable")
+        assert code_of(reply) == (503, "bucket_unavailable")
         assert reply.headers["retry-after"]
         assert "127.0.0.1:9" not in reply.text
     assert files(settings) == []

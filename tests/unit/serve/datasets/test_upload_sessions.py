@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
 from ftlab.errors import NotFoundError
 from serve.app import create_app
 from serve.datasets import intake, upload_sessions
 from serve.datasets.upload_sessions import Piece
 from serve.streams.subscriptions import EventFeed
-from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.datasets.test_routes import files
+from tests.unit.serve.refusals import code_of
 from tests.unit.tracking.samples import at_once
 
 UPLOADS = "/api/uploads"
@@ -39,11 +40,6 @@ def send(client, upload, offset, data):
 
 def complete(client, upload, **body):
     return client.post(f"{UPLOADS}/{upload['id']}/complete", json=body)
-
-
-def error_of(reply):
-    error = reply.json()["error"]
-    return reply.status_code, error["code"]
 
 
 def age(store, upload, hours):
@@ -92,7 +88,7 @@ def test_a_dataset_is_made_once_however_often_it_is_asked_for(client):
     assert (again.status_code, again.json()) == (201, first.json())
     assert len(client.get("/api/datasets").json()["data"]) == 1
     assert client.get(f"{UPLOADS}/{upload['id']}").json()["dataset_id"] == first.json()["id"]
-    assert error_of(send(client, upload, len(ROWS), b"x")) == (409, "upload_offset_mismatch")
+    assert code_of(send(client, upload, len(ROWS), b"x")) == (409, "upload_offset_mismatch")
 
 
 def test_two_that_complete_at_once_get_the_same_dataset(client, monkeypatch):
@@ -136,7 +132,7 @@ def test_a_piece_at_another_place_is_refused_with_the_right_one(client, offset):
     upload = begin(client)
     send(client, upload, 0, ROWS[:100])
     reply = send(client, upload, offset, ROWS[100:])
-    assert error_of(reply) == (409, "upload_offset_mismatch")
+    assert code_of(reply) == (409, "upload_offset_mismatch")
     assert reply.headers["upload-offset"] == "100"
     assert "byte 100" in reply.json()["error"]["message"]
 
@@ -187,7 +183,7 @@ def test_what_came_before_a_cut_is_kept(client, app, services, monkeypatch):
 
 def test_more_bytes_than_announced_are_refused_and_the_rest_stays(client):
     upload = begin(client)
-    assert error_of(send(client, upload, 0, ROWS + b"x")) == (413, "payload_too_large")
+    assert code_of(send(client, upload, 0, ROWS + b"x")) == (413, "payload_too_large")
     assert send(client, upload, 0, ROWS).status_code == 204
     assert complete(client, upload).status_code == 201
 
@@ -196,14 +192,14 @@ def test_an_upload_with_bytes_missing_is_not_completed(client):
     upload = begin(client)
     send(client, upload, 0, ROWS[:-1])
     reply = complete(client, upload)
-    assert error_of(reply) == (409, "upload_incomplete")
+    assert code_of(reply) == (409, "upload_incomplete")
     assert f"{len(ROWS) - 1} of {len(ROWS)} bytes" in reply.json()["error"]["message"]
 
 
 def test_other_bytes_than_the_hash_names_end_the_upload(client, settings):
     upload = begin(client, sha256="0" * 64)
     send(client, upload, 0, ROWS)
-    assert error_of(complete(client, upload)) == (422, "checksum_mismatch")
+    assert code_of(complete(client, upload)) == (422, "checksum_mismatch")
     assert client.get(f"{UPLOADS}/{upload['id']}").status_code == 404
     assert files(settings) == []
 
@@ -213,7 +209,7 @@ def test_bad_rows_can_be_completed_otherwise_without_sending_them_again(client, 
     upload = begin(client, size_bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest())
     send(client, upload, 0, rows)
     reply = complete(client, upload)
-    assert error_of(reply) == (422, "dataset_invalid")
+    assert code_of(reply) == (422, "dataset_invalid")
     assert "line 4" in reply.json()["error"]["message"]
     dataset = complete(client, upload, accept_partial=True).json()
     assert (dataset["num_rows"], dataset["num_skipped"]) == (3, 1)
@@ -236,7 +232,7 @@ def test_bad_rows_can_be_completed_otherwise_without_sending_them_again(client, 
     ],
 )
 def test_a_bad_beginning_is_refused_and_leaves_nothing(client, body, answer):
-    assert error_of(client.post(UPLOADS, json=FILE | body)) == answer
+    assert code_of(client.post(UPLOADS, json=FILE | body)) == answer
     assert client.get(UPLOADS).json()["data"] == []
 
 
@@ -245,7 +241,7 @@ def test_a_piece_needs_its_offset(client, offset):
     upload = begin(client)
     headers = {} if offset is None else {"upload-offset": offset}
     reply = client.patch(f"{UPLOADS}/{upload['id']}", content=ROWS, headers=headers)
-    assert error_of(reply) == (422, "invalid_parameter")
+    assert code_of(reply) == (422, "invalid_parameter")
 
 
 def test_an_upload_that_is_not_there_is_not_found(client):
@@ -257,18 +253,18 @@ def test_an_upload_that_is_not_there_is_not_found(client):
         lambda: client.delete(f"{UPLOADS}/up-none"),
     )
     for call in calls:
-        assert error_of(call()) == (404, "upload_not_found")
+        assert code_of(call()) == (404, "upload_not_found")
 
 
 def test_an_upload_whose_file_is_gone_begins_anew(client, settings):
     upload = begin(client, sha256=SHA256)
     send(client, upload, 0, ROWS[:10])
     shutil.rmtree(settings.home / "uploads" / upload["id"])
-    assert error_of(send(client, upload, 10, ROWS[10:])) == (404, "upload_not_found")
+    assert code_of(send(client, upload, 10, ROWS[10:])) == (404, "upload_not_found")
     other = begin(client)
     send(client, other, 0, ROWS)
     shutil.rmtree(settings.home / "uploads" / other["id"])
-    assert error_of(complete(client, other)) == (404, "upload_not_found")
+    assert code_of(complete(client, other)) == (404, "upload_not_found")
     assert client.get(f"{UPLOADS}/{other['id']}").status_code == 404
 
 
@@ -278,7 +274,7 @@ def test_an_upload_can_be_given_up(client, settings):
     assert files(settings) == [f"uploads/{upload['id']}/source"]
     assert client.delete(f"{UPLOADS}/{upload['id']}").status_code == 204
     assert files(settings) == []
-    assert error_of(send(client, upload, 10, ROWS[10:])) == (404, "upload_not_found")
+    assert code_of(send(client, upload, 10, ROWS[10:])) == (404, "upload_not_found")
 
 
 def test_what_nobody_came_back_for_is_swept_after_a_day(client, settings, store):
@@ -316,7 +312,7 @@ def test_an_upload_whose_file_is_gone_ends_so_that_it_can_begin_anew(client, set
     upload = begin(client, sha256=SHA256)
     send(client, upload, 0, ROWS[:100])
     shutil.rmtree(settings.home / "uploads" / upload["id"])
-    assert error_of(send(client, upload, 100, ROWS[100:])) == (404, "upload_not_found")
+    assert code_of(send(client, upload, 100, ROWS[100:])) == (404, "upload_not_found")
     anew = begin(client, sha256=SHA256)
     assert (anew["id"] != upload["id"], anew["received_bytes"]) == (True, 0)
     assert files(settings) == []
@@ -380,11 +376,11 @@ def test_it_is_swept_though_nobody_uploads(app, monkeypatch):
 def test_what_has_begun_to_come_counts_for_the_quota(client):
     client.put("/api/quota", json={"max_upload_bytes": 2 * len(ROWS)})
     first, second = (begin(client, name=name) for name in ("first", "second"))
-    assert error_of(client.post(UPLOADS, json=FILE)) == (429, "quota_exceeded")
+    assert code_of(client.post(UPLOADS, json=FILE)) == (429, "quota_exceeded")
     for upload in (first, second):
         send(client, upload, 0, ROWS)
         assert complete(client, upload).status_code == 201
-    assert error_of(client.post("/api/datasets", content=ROWS, headers={"x-filename": "a.jsonl"})) == (
+    assert code_of(client.post("/api/datasets", content=ROWS, headers={"x-filename": "a.jsonl"})) == (
         429,
         "quota_exceeded",
     )
@@ -394,7 +390,7 @@ def test_one_owner_begins_only_so_many(client, monkeypatch):
     monkeypatch.setattr(upload_sessions, "MAX_OPEN", 2)
     for _ in range(2):
         begin(client)
-    assert error_of(client.post(UPLOADS, json=FILE)) == (429, "quota_exceeded")
+    assert code_of(client.post(UPLOADS, json=FILE)) == (429, "quota_exceeded")
 
 
 def test_an_upload_given_up_while_its_dataset_is_made_leaves_nothing(client, settings, monkeypatch):
@@ -420,6 +416,6 @@ def test_an_upload_given_up_while_its_dataset_is_made_leaves_nothing(client, set
 
     completed, deleted = at_once(2, work)
     assert deleted.status_code == 204
-    assert error_of(completed) == (404, "upload_not_found")
+    assert code_of(completed) == (404, "upload_not_found")
     assert client.get("/api/datasets").json()["data"] == []
     assert files(settings) == []

@@ -14,6 +14,7 @@ import pytest
 
 from ftlab.status import JobStatus
 from tests.unit.serve.downloads.test_zip_archive import commit
+from tests.unit.serve.jobs.statuses import bring
 from tests.unit.serve.streams.running import JOB, World, running
 from tracking.store.records import CheckpointRecord, JobRef, ModelRecord
 
@@ -36,10 +37,8 @@ def deliver(world: World, name: str = "a job") -> Path:
     folder = world.settings.home / "jobs" / ref.id
     commit(folder / "model", MODEL_FILES)
     commit(folder / "checkpoints" / CHECKPOINT, MODEL_FILES | STATE_FILES)
+    live = bring(world.store, ref.id, JobStatus.PENDING)
     with world.store.begin() as tx:
-        epoch = tx.leases.acquire("coordinator", "a test", ttl_s=60, now=now).epoch
-        attempt = tx.jobs.claim(ref.id, driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=now)
-        live = type(ref)(ref.id, attempt.number)
         tx.checkpoints.add(live, CheckpointRecord(ref.id, 10, 1, CHECKPOINT, 1, "0" * 64, now))
         tx.models.add(
             ModelRecord("model-1", "local", ref.id, name, "adapter", "org/m", None, 10, folder / "model", None, now)

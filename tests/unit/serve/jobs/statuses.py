@@ -33,9 +33,7 @@ def bring(store: Store, job_id: str, status: JobStatus, stop_kind: StopKind | No
         with store.begin() as tx:
             if step is S.PENDING:
                 lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
-                attempt = tx.jobs.claim(
-                    job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
-                )
+                attempt = tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, epoch=lease.epoch, now=NOW)
                 ref = JobRef(job_id, attempt.number)
             elif step is S.PAUSING:
                 tx.jobs.move(ref, step, now=NOW, stop_kind=stop_kind or StopKind.PAUSE)

@@ -1,6 +1,5 @@
 """Settings that are `auto`: resolved at the submission, stored with the job, shown, exported, and kept."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,9 @@ from ftlab.status import JobStatus
 from tests.support.model_folders import CONFIG, weights, write_model
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.serve.jobs.test_estimate import SIZES
+from tests.unit.serve.tuned_adapters import add_tuned_adapter
 from tracking.mlflow_record.mapping import job_file, params_of, run_tags
-from tracking.store.records import ModelRecord, NewEvent
+from tracking.store.records import NewEvent
 from train.auto.resolve import resolve
 from train.data.tokens.row_lengths import RowLengths
 from train.model.shape import derived_shapes
@@ -197,16 +197,7 @@ def test_measured_memory_of_a_job_with_other_batches_counts(client, here, servic
 
 
 def test_the_rules_see_the_adapter_that_the_job_continues(client, here, services, monkeypatch):
-    folder = services.settings.home / "jobs" / "job-1" / "model"
-    folder.mkdir(parents=True)
-    settings = {"base_model_name_or_path": "org/here", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
-    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
-    base = JobConfig(model="org/here", dataset="ds-1")
-    tuned = ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, NOW)
-    with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=NOW)
-        tx.models.add(tuned)
+    add_tuned_adapter(services, "org/here", r=4, lora_alpha=8, target_modules=["q_proj"])
     seen: list[JobConfig] = []
     monkeypatch.setattr("serve.jobs.auto.resolve", lambda config, facts: seen.append(config) or resolve(config, facts))
     job = submit(client, here | {"model": "model:mdl-1"})

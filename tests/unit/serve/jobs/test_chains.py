@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.service_fakes import FakeHuggingFace
@@ -148,11 +149,9 @@ def test_a_name_of_two_jobs_is_refused(client: TestClient, config: Body):
 def test_no_job_waits_for_one_of_another_owner(client: TestClient, config: Body, services: Services):
     job = submit(client, config, name="mine")
     with services.store.begin() as tx:
-        record = tx.jobs.get(job["id"])
-        tx.jobs.add(
-            "job-theirs", owner="bob", name="theirs", config=record.config, idempotency_key=None,  # type: ignore[arg-type]
-            body_sha256="0" * 64, now=record.created_at,
-        )  # fmt: skip
+        created_at = tx.jobs.get(job["id"]).created_at
+        theirs = JobConfig.model_validate(config)
+        tx.jobs.add("job-theirs", owner="bob", name="theirs", config=theirs, now=created_at)
     for after in ("theirs", "job-theirs"):
         assert refusal(client.post(JOBS, json=config | {"after": after}))[:2] == (404, "job_not_found")
     assert refusal(client.post(JOBS, json=config | {"model": "job:theirs"}))[:2] == (404, "model_not_found")

@@ -178,15 +178,8 @@ def test_a_change_that_never_gets_through_is_a_conflict_worth_another_try(client
 @pytest.mark.parametrize("what", TABLE)
 def test_another_owners_job_is_not_found(client, store, config, what):
     with store.begin() as tx:
-        tx.jobs.add(
-            "job-foreign00000",
-            owner="someone",
-            name="theirs",
-            config=JobConfig(model="org/name", dataset=config["dataset"]),
-            idempotency_key=None,
-            body_sha256="",
-            now=NOW,
-        )
+        theirs = JobConfig(model="org/name", dataset=config["dataset"])
+        tx.jobs.add("job-foreign00000", owner="someone", name="theirs", config=theirs, now=NOW)
     reply = order(client, "job-foreign00000", what)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "job_not_found")
     with store.read() as tx:

@@ -10,6 +10,7 @@ from ftlab.manifest import MANIFEST
 from serve.jobs import checkpoint_changes
 from tests.support.committed_folders import commit_folder
 from tests.unit.serve.jobs.statuses import NOW, S, bring
+from tests.unit.serve.refusals import code_of
 from tests.unit.tracking.samples import add_job, checkpoint
 from tracking.store.records import JobRef
 from train.checkpoints import checkpoint_files
@@ -69,19 +70,15 @@ def make_job(client, config, store, settings):
     return make
 
 
-def refusal(reply):
-    return reply.status_code, reply.json()["error"]["code"]
-
-
 def test_one_checkpoint_is_deleted_with_its_files(make_job, client):
     job = make_job()
     assert job.delete("step-00000010").status_code == 204
     assert job.steps == [20, 30]
-    assert refusal(job.delete("10")) == (404, "checkpoint_not_found")
+    assert code_of(job.delete("10")) == (404, "checkpoint_not_found")
     assert job.delete("20").status_code == 204  # the best one too, when it is named
     assert not list(job.folder.glob(".tmp-*"))
     for name in ("%2e%2e", "step-x", "manifest.json"):
-        assert refusal(job.delete(name))[0] == 404
+        assert code_of(job.delete(name))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -96,7 +93,7 @@ def test_one_checkpoint_is_deleted_with_its_files(make_job, client):
 def test_what_the_job_needs_stays(make_job, status, step, why):
     job = make_job(status)
     reply = job.delete(str(step))
-    assert refusal(reply) == (409, "checkpoint_in_use")
+    assert code_of(reply) == (409, "checkpoint_in_use")
     assert why in reply.json()["error"]["message"]
     assert job.steps == list(STEPS)
 
@@ -105,13 +102,13 @@ def test_what_a_resume_or_another_job_starts_from_stays(make_job, client, store)
     job = make_job()
     assert client.post(f"{JOBS}/{job.id}/resume", json={"checkpoint": "10"}).status_code == 202
     assert "about to resume" in job.delete("10").json()["error"]["message"]
-    assert refusal(job.pin("20")) == (409, "checkpoint_in_use")  # the resume is about to remove it
+    assert code_of(job.pin("20")) == (409, "checkpoint_in_use")  # the resume is about to remove it
     assert job.pin("10").status_code == 200
 
     base = make_job()
     user = add_job(store, config={"model": f"job:{base.id}/step-10"}, base_job_id=base.id)
     reply = base.delete("10")
-    assert refusal(reply) == (409, "checkpoint_in_use")
+    assert code_of(reply) == (409, "checkpoint_in_use")
     assert user.id in reply.json()["error"]["message"]
     assert base.delete("20").status_code == 204
 
@@ -120,9 +117,9 @@ def test_a_pin_keeps_a_checkpoint_from_everything(make_job, client):
     job = make_job()
     assert job.pin("10").json()["is_pinned"] is True
     assert job.pin("step-00000010").status_code == 200
-    assert refusal(job.delete("10")) == (409, "checkpoint_pinned")
+    assert code_of(job.delete("10")) == (409, "checkpoint_pinned")
     assert checkpoint_files.retire(job.folder, keep=2) == []
-    assert refusal(client.delete(f"{JOBS}/{job.id}")) == (409, "checkpoint_pinned")
+    assert code_of(client.delete(f"{JOBS}/{job.id}")) == (409, "checkpoint_pinned")
     assert client.post(PRUNE, json={"keep_best": False}).json()["data"][0]["step"] == 20
     assert job.pin("10", is_pinned=False).json()["is_pinned"] is False
     assert job.delete("10").status_code == 204
@@ -133,14 +130,14 @@ def test_a_resume_does_not_remove_a_pinned_checkpoint(make_job, client):
     job = make_job()
     job.pin("20")
     reply = client.post(f"{JOBS}/{job.id}/resume", json={"checkpoint": "10"})
-    assert refusal(reply) == (409, "checkpoint_pinned")
+    assert code_of(reply) == (409, "checkpoint_pinned")
     assert client.post(f"{JOBS}/{job.id}/resume", json={"checkpoint": "20"}).status_code == 202
 
 
 def test_a_pin_on_files_that_are_gone_is_refused(make_job):
     job = make_job()
     checkpoint_files.remove(job.folder / "step-00000010")
-    assert refusal(job.pin("10")) == (404, "checkpoint_not_found")
+    assert code_of(job.pin("10")) == (404, "checkpoint_not_found")
 
 
 def test_a_rule_deletes_what_nothing_needs(make_job, client):
@@ -173,9 +170,9 @@ def test_checkpoints_of_others_are_unknown(client, store):
         tx.checkpoints.add(ref, checkpoint(theirs.id, 20, ref.attempt))
         tx.jobs.move(ref, S.FAILED, now=NOW)
     path = f"{JOBS}/{theirs.id}/checkpoints/10"
-    assert refusal(client.patch(path, json={"is_pinned": True})) == (404, "job_not_found")
-    assert refusal(client.delete(path)) == (404, "job_not_found")
-    assert refusal(client.post(PRUNE, json={"jobs": [theirs.id]})) == (404, "job_not_found")
+    assert code_of(client.patch(path, json={"is_pinned": True})) == (404, "job_not_found")
+    assert code_of(client.delete(path)) == (404, "job_not_found")
+    assert code_of(client.post(PRUNE, json={"jobs": [theirs.id]})) == (404, "job_not_found")
     assert client.post(PRUNE, json={}).json()["data"] == []
 
 

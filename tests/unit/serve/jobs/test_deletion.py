@@ -18,6 +18,7 @@ from serve.jobs import deletion
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import FakeCoordinator
 from tests.unit.serve.jobs.statuses import NOW, bring
+from tests.unit.serve.refusals import code_of
 from tests.unit.tracking.samples import add_job, checkpoint, model
 from tracking.store import Store
 from tracking.store.records import JobRef, MlflowCursor
@@ -59,10 +60,6 @@ def make_model(store: Store, settings: Settings, ref: JobRef) -> Path:
     return folder
 
 
-def error_of(reply: Any) -> tuple[int, str]:
-    return reply.status_code, reply.json()["error"]["code"]
-
-
 @pytest.mark.parametrize("status", [S.COMPLETED, S.FAILED, S.CANCELLED])
 def test_a_job_that_has_ended_is_gone_with_its_folder(
     client: TestClient, store: Store, settings: Settings, job: str, status: JobStatus
@@ -71,9 +68,9 @@ def test_a_job_that_has_ended_is_gone_with_its_folder(
     assert client.delete(f"{JOBS}/{job}").status_code == 204
     assert not (settings.home / "jobs" / job).exists()
     for path in ("", "/events", "/metrics", "/logs", "/checkpoints", "/attempts", "/download/model", "/download/logs"):
-        assert error_of(client.get(f"{JOBS}/{job}{path}")) == (404, "job_not_found")
+        assert code_of(client.get(f"{JOBS}/{job}{path}")) == (404, "job_not_found")
     assert client.get("/api/models").json()["data"] == client.get(JOBS).json()["data"] == []
-    assert error_of(client.delete(f"{JOBS}/{job}")) == (404, "job_not_found")
+    assert code_of(client.delete(f"{JOBS}/{job}")) == (404, "job_not_found")
 
 
 def test_followers_of_all_jobs_are_told(client: TestClient, store: Store, hub: FakeEventHub, job: str) -> None:
@@ -92,7 +89,7 @@ def test_an_unfinished_job_stays(
     folder = settings.home / "jobs" / job
     folder.mkdir(parents=True)
     reply = client.delete(f"{JOBS}/{job}")
-    assert error_of(reply) == (409, "job_not_ended")
+    assert code_of(reply) == (409, "job_not_ended")
     assert "ftlab cancel" in reply.json()["error"]["message"]
     assert folder.exists()
     assert client.get(f"{JOBS}/{job}").json()["status"] == status
@@ -100,13 +97,13 @@ def test_an_unfinished_job_stays(
 
 def test_a_unique_name_is_enough_but_not_the_beginning_of_an_id(client: TestClient, store: Store, job: str) -> None:
     end(store, job)
-    assert error_of(client.delete(f"{JOBS}/{job[:9]}")) == (404, "job_not_found")
+    assert code_of(client.delete(f"{JOBS}/{job[:9]}")) == (404, "job_not_found")
     assert client.delete(f"{JOBS}/{client.get(f'{JOBS}/{job}').json()['name']}").status_code == 204
 
 
 def test_the_job_of_another_owner_is_unknown(client: TestClient, store: Store) -> None:
     ref = end(store, add_job(store, owner="somebody").id)
-    assert error_of(client.delete(f"{JOBS}/{ref.id}")) == (404, "job_not_found")
+    assert code_of(client.delete(f"{JOBS}/{ref.id}")) == (404, "job_not_found")
     with store.read() as tx:
         assert tx.jobs.exists(ref.id)
 
@@ -127,7 +124,7 @@ def test_its_idempotency_key_stays_taken(client: TestClient, store: Store, confi
     end(store, job)
     client.delete(f"{JOBS}/{job}")
     for body in (config, config | {"name": "another"}):
-        assert error_of(client.post(JOBS, json=body, headers={"idempotency-key": "k"})) == (409, "job_deleted")
+        assert code_of(client.post(JOBS, json=body, headers={"idempotency-key": "k"})) == (409, "job_deleted")
     assert client.get(JOBS).json()["data"] == []
 
 
@@ -151,10 +148,10 @@ class TestBusy:
 
     def test_but_not_for_ever(self, client: TestClient, store: Store, job: str) -> None:
         ref = bring(store, job, S.COMPLETED)
-        assert error_of(client.delete(f"{JOBS}/{job}")) == (409, "job_ending")
+        assert code_of(client.delete(f"{JOBS}/{job}")) == (409, "job_ending")
         with store.begin() as tx:
             tx.attempts.count(ref, now=NOW)
-        assert error_of(client.delete(f"{JOBS}/{job}")) == (409, "job_not_recorded")
+        assert code_of(client.delete(f"{JOBS}/{job}")) == (409, "job_not_recorded")
 
 
 class TestBase:
@@ -171,12 +168,12 @@ class TestBase:
         user = client.post(JOBS, json=config | {"model": model_id})
         assert user.status_code == 201, user.text
         reply = client.delete(f"{JOBS}/{job}")
-        assert error_of(reply) == (409, "model_in_use")
+        assert code_of(reply) == (409, "model_in_use")
         assert user.json()["id"] in reply.json()["error"]["message"]
         client.post(f"{JOBS}/{user.json()['id']}/cancel")
         assert client.delete(f"{JOBS}/{job}").status_code == 204
         if reference != "acme/linked":  # without a folder, it is the name of a model on Hugging Face
-            assert error_of(client.post(JOBS, json=config | {"model": model_id})) == (404, "model_not_found")
+            assert code_of(client.post(JOBS, json=config | {"model": model_id})) == (404, "model_not_found")
 
     def test_a_job_is_not_reopened_without_its_base(
         self, client: TestClient, store: Store, settings: Settings, config: dict[str, Any], job: str
@@ -189,7 +186,7 @@ class TestBase:
             tx.jobs.move(ref, S.COMPLETED, now=NOW)
         assert client.delete(f"{JOBS}/{job}").status_code == 204
         reply = client.post(f"{JOBS}/{user}/batches", json={"datasets": [config["dataset"]]})
-        assert error_of(reply) == (404, "model_not_found")
+        assert code_of(reply) == (404, "model_not_found")
         assert client.get(f"{JOBS}/{user}").json()["status"] == S.COMPLETED
 
 

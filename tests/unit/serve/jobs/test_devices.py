@@ -13,7 +13,7 @@ def hold(store, *, cpus, gpus=0.0, types=None, owner="local"):
     with store.begin() as tx:
         lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=NOW)
         held = {"driver": f"run-{job.id}", "cpus": cpus, "gpus": gpus, "gpu_types": types or {}}
-        tx.jobs.claim(job.id, **held, resumed_from_step=None, epoch=lease.epoch, now=NOW)
+        tx.jobs.claim(job.id, **held, epoch=lease.epoch, now=NOW)
 
 
 def devices(client):

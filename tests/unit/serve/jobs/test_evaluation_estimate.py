@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from cluster.fakes import FakeEventHub
 from cluster.policy import Fleet, Node
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobEstimate, SftMethod
 from ftlab.schemas.judges import JudgeServer

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from cluster.runs.make_plan import make_plan
 from ftlab.schemas.judges import JudgeServer
 from ftlab.status import JobStatus

@@ -10,12 +10,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.attempt_log import AttemptLog
 from cluster.runs.make_plan import make_plan
 from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.cluster.runs.attempt import claim
+from tests.unit.serve.jobs.test_evaluations import refusal
 from tests.unit.serve.jobs.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
 from train.export.run import run
@@ -58,11 +59,6 @@ def exports_of(trainer: Trainer, job_id: str) -> list[dict[str, Any]]:
     reply = trainer.client.get(f"{JOBS}/{job_id}/exports")
     assert reply.status_code == 200, reply.text
     return list(reply.json()["data"])
-
-
-def refusal(reply: Any, status: int) -> dict[str, Any]:
-    assert reply.status_code == status, reply.text
-    return dict(reply.json()["error"])
 
 
 def test_an_export_is_listed_with_its_receipt_and_downloaded(trainer: Trainer):

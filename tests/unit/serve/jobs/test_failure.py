@@ -5,7 +5,7 @@ import pytest
 from ftlab.schemas import FailurePayload
 from ftlab.schemas.events import FAILURE_ANALYSED
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.serve.jobs.statuses import NOW
+from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.train.failures.reports import reported
 from tracking.store.records import JobRef, NewEvent
 from train.failures.analyse import analyse
@@ -23,10 +23,8 @@ def job(client, config) -> str:
 
 def failed_attempt(store, job: str, failure: Failure) -> JobRef:
     """An attempt that failed; the job is still running as far as its row says."""
+    ref, details = bring(store, job, JobStatus.PENDING), failure.to_details()
     with store.begin() as tx:
-        epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=NOW).epoch
-        number = tx.jobs.claim(job, driver="r", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW).number
-        ref, details = JobRef(job, number), failure.to_details()
         tx.attempts.end(ref, reason=failure.reason, message=failure.message, now=NOW, failure=details)
     return ref
 

@@ -1,18 +1,19 @@
 """A unique name of a dataset, job or model is accepted in a job's config, and stored as an id."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from ftlab.status import JobStatus
 from tests.support.model_folders import write_model
 from tests.unit.serve.conftest import ROWS
-from tracking.store.records import CheckpointRecord, JobRef, ModelRecord
+from tests.unit.serve.jobs.statuses import NOW, bring
+from tests.unit.tracking.samples import checkpoint
+from tracking.store.records import ModelRecord
 
 JOBS = "/api/training/jobs"
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -23,22 +24,14 @@ def parent(client, config, store, settings):
     for step in (2, 4):
         write_model(folder / "checkpoints" / f"step-{step:08}")
     write_model(folder / "model")
+    ref = bring(store, job["id"], JobStatus.PENDING)
     with store.begin() as tx:
         tx.models.add(
             ModelRecord("mdl-1", "local", job["id"], "the model", "full", "org/x", None, 4, folder / "model", None, NOW)
         )
-    for step in (2, 4):
-        add_checkpoint(store, job["id"], step)
+        for step in (2, 4):
+            tx.checkpoints.add(ref, checkpoint(ref.id, step))
     return job
-
-
-def add_checkpoint(store, job_id, step):
-    with store.begin() as tx:
-        lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
-        job = tx.jobs.get(job_id)
-        if job.attempt == 0:
-            tx.jobs.claim(job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW)
-        tx.checkpoints.add(JobRef(job_id, 1), CheckpointRecord(job_id, step, 1, f"step-{step:08}", 10, "0" * 64, NOW))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,15 @@
 """What a submit refuses, reports and fills in for the sake of the base model."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 
-from ftlab.schemas import JobConfig
 from tests.support.model_folders import CONFIG, weights, write_model
-from tracking.store.records import ModelRecord
+from tests.unit.serve.tuned_adapters import add_tuned_adapter
 
 JOBS = "/api/training/jobs"
 SHAPES = {"model.embed_tokens.weight": [32, 4], "model.layers.0.self_attn.q_proj.weight": [4, 4]}
-ADAPTER = {"base_model_name_or_path": "org/here", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+ADAPTER = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
 
 
 @pytest.fixture
@@ -25,17 +23,7 @@ def here(settings, config) -> dict[str, object]:
 @pytest.fixture
 def adapter(services, here) -> dict[str, object]:
     """A body that names a tuned adapter of `org/here`."""
-    folder = services.settings.home / "jobs" / "job-1" / "model"
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps(ADAPTER))
-    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
-    now = datetime.now(UTC)
-    base = JobConfig(model="org/here", dataset="ds-1")
-    with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=now)
-        tx.models.add(
-            ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, now)
-        )
+    add_tuned_adapter(services, "org/here", **ADAPTER)
     return here | {"model": "model:mdl-1"}
 
 
@@ -150,7 +138,10 @@ def test_a_model_type_without_a_head_for_scores_is_refused(client, services, her
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_a_reward_model_is_trained_further_as_one_only(client, services, adapter, tuning):
     folder = services.settings.home / "jobs" / "job-1" / "model"
-    saved = ADAPTER | {"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]}
+    saved = json.loads((folder / "adapter_config.json").read_text()) | {
+        "task_type": "SEQ_CLS",
+        "modules_to_save": ["classifier", "score"],
+    }
     (folder / "adapter_config.json").write_text(json.dumps(saved))
     for method in ({"type": "sft"}, {"type": "dpo"}):
         reply = client.post(JOBS, json=adapter | {"tuning": tuning, "method": method})

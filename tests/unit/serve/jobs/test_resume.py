@@ -13,7 +13,6 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, S, bring
 from tests.unit.serve.jobs.test_checkpoint_choice import Checkpoints
-from tracking.store.records import JobRef
 
 JOBS = "/api/training/jobs"
 ENDED = (S.PAUSED, S.FAILED, S.CANCELLED)
@@ -228,18 +227,5 @@ def test_nothing_is_suggested_for_a_job_whose_newest_attempt_did_not_fail(ended)
     job = ended(S.PAUSED)
     with job.store.begin() as tx:
         tx.jobs.move(job.record().ref, S.QUEUED, now=NOW)
-    bring_again(job)
+    bring(job.store, job.id, S.PAUSED)
     assert job.refused(suggested=True)["code"] == "no_suggestion"
-
-
-def bring_again(job: Resumable) -> None:
-    """The job runs a second time and is paused."""
-    with job.store.begin() as tx:
-        lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=NOW)
-        attempt = tx.jobs.claim(
-            job.id, driver="run-2", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
-        )
-        ref = JobRef(job.id, attempt.number)
-        tx.jobs.move(ref, S.PAUSING, now=NOW)
-        tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
-        tx.jobs.move(ref, S.PAUSED, now=NOW)

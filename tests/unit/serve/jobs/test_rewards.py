@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
 
 import pytest
 
-from ftlab.schemas import JobConfig
-from tracking.store.records import ModelRecord
+from tests.unit.serve.tuned_adapters import add_tuned_adapter
 
 JOBS = "/api/training/jobs"
-ADAPTER = {"base_model_name_or_path": "org/here", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
 GRPO = {"type": "grpo", "rewards": [{"type": "exact_match"}, {"type": "length", "max_length": 50, "weight": 0.1}]}
 
 
@@ -81,17 +78,7 @@ def test_a_divergence_needs_the_base_model_below_an_adapter(client, config, more
 
 
 def test_a_divergence_from_an_adapter_that_is_trained_further_is_refused(client, config, services):
-    folder = services.settings.home / "jobs" / "job-1" / "model"
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps(ADAPTER))
-    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
-    now = datetime.now(UTC)
-    base = JobConfig(model="org/here", dataset="ds-1")
-    with services.store.begin() as tx:
-        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=now)
-        tx.models.add(
-            ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, now)
-        )
+    add_tuned_adapter(services, "org/here", r=4, lora_alpha=8, target_modules=["q_proj"])
     body = config | {"model": "model:mdl-1", "method": GRPO | {"beta": 0.1}}
     reply = client.post(JOBS, json=body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (422, "method.beta")

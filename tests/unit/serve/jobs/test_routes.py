@@ -10,29 +10,16 @@ from cluster.interfaces import new_job_of
 from cluster.policy import Fleet, Node
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
+from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
 from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, ModelRecord, NewEvent
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 JOBS = "/api/training/jobs"
 
 
 def submit(client, config, **headers):
     return client.post(JOBS, json=config, headers=headers)
-
-
-def start(store, job_id):
-    """Bring a queued job to `running`; give its reference."""
-    with store.begin() as tx:
-        lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
-        attempt = tx.jobs.claim(
-            job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
-        )
-        ref = JobRef(job_id, attempt.number)
-        tx.jobs.move(ref, JobStatus.INITIALIZING, now=NOW)
-        tx.jobs.move(ref, JobStatus.RUNNING, now=NOW)
-    return ref
 
 
 def test_a_submitted_job_is_durable_and_described(client, config, store, hub, coordinator):
@@ -108,7 +95,7 @@ def test_the_queue_comes_in_pages_of_the_callers_own_jobs(client, config, store)
     with store.begin() as tx:
         record = tx.jobs.get(mine[0])
         hers = record.config.model_copy(update={"priority": 90})
-        tx.jobs.add("job-hers", owner="her", name="", config=hers, idempotency_key=None, body_sha256="", now=NOW)
+        tx.jobs.add("job-hers", owner="her", name="", config=hers, now=NOW)
     first = client.get("/api/training/queue", params={"limit": 2}).json()
     assert [(entry["position"], entry["job_id"]) for entry in first["queued"]] == [(2, mine[0]), (3, mine[1])]
     assert (first["num_queued"], first["has_more"], first["next_cursor"]) == (3, True, mine[1])
@@ -140,13 +127,13 @@ def test_what_the_scheduler_found_missing_is_what_a_job_waits_for(client, config
 
 def test_only_a_queued_job_waits_for_something(client, config, store):
     job = submit(client, config).json()["id"]
-    start(store, job)
+    bring(store, job, JobStatus.RUNNING)
     assert client.get(f"{JOBS}/{job}").json()["waiting_for"] is None
 
 
 def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
     job = submit(client, config).json()["id"]
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     later = datetime.now(UTC) + timedelta(minutes=5)
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.WORKER_CRASHED, message="x", now=NOW)
@@ -157,7 +144,7 @@ def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
 
 def test_the_queue_waits_for_running_jobs(client, config, store):
     running, waiting = (submit(client, config).json()["id"] for _ in range(2))
-    start(store, running)
+    bring(store, running, JobStatus.RUNNING)
     queue = client.get("/api/training/queue").json()
     assert [entry["job_id"] for entry in queue["running"]] == [running]
     assert [entry["job_id"] for entry in queue["queued"]] == [waiting]
@@ -166,7 +153,7 @@ def test_the_queue_waits_for_running_jobs(client, config, store):
 
 def test_the_queue_shows_how_far_running_jobs_are(client, config, store):
     job = submit(client, config | {"name": "mine", "priority": 70}).json()["id"]
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         tx.jobs.record_progress(ref, step=3, total_steps=10, epoch=0.3, loss=2.5, eval_loss=None, eta_s=7.0, now=NOW)
         tx.jobs.record_progress(ref, step=3, total_steps=None, epoch=None, eta_s=7.0, phase=Phase.EVALUATING, now=NOW)
@@ -182,7 +169,7 @@ def test_the_queue_shows_how_far_running_jobs_are(client, config, store):
 
 def test_the_queue_shows_the_devices_that_running_jobs_hold(client, config, store):
     job = submit(client, config).json()["id"]
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     [entry] = client.get("/api/training/queue").json()["running"]
     assert (entry["cpus"], entry["gpus"]) == (1, 0)
     with store.begin() as tx:
@@ -230,7 +217,7 @@ def test_jobs_are_found_by_a_part_of_their_name_or_the_beginning_of_their_id(cli
 def test_series_of_several_jobs_at_once(client, config, store):
     one, two = (submit(client, config).json()["id"] for _ in range(2))
     for job in (one, two):
-        start(store, job)
+        bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         points = [MetricRecord(one, "loss", step, 4 - step / 100, NOW, 1) for step in range(1, 201)]
         tx.metrics.add([*points, MetricRecord(one, "grad_norm", 1, 1.0, NOW, 1)])
@@ -257,14 +244,14 @@ def test_a_job_that_was_moved_does_not_wait_for_those_behind_it(client, config, 
 def test_the_run_time_is_the_sum_of_the_attempts(client, config, store):
     job = submit(client, config).json()["id"]
     assert client.get(f"{JOBS}/{job}").json()["run_time_s"] is None
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.PREEMPTED, message=None, now=NOW + timedelta(seconds=40))
         tx.jobs.move(ref, JobStatus.QUEUED, now=NOW + timedelta(seconds=40))
     for path in (JOBS, f"{JOBS}/{job}"):
         found = client.get(path).json()
         assert (found["data"][0] if "data" in found else found)["run_time_s"] == 40
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW + timedelta(seconds=2.5))
         tx.jobs.move(ref, JobStatus.COMPLETED, now=NOW + timedelta(seconds=2.5))
@@ -351,7 +338,7 @@ def test_lists_page_newest_first_without_gap_or_double(client, config):
 
 def test_lists_filter_by_status(client, config, store):
     queued, running = (submit(client, config).json()["id"] for _ in range(2))
-    start(store, running)
+    bring(store, running, JobStatus.RUNNING)
     for query, expected in (("queued", [queued]), ("running", [running]), ("failed", [])):
         data = client.get(JOBS, params={"status": query}).json()["data"]
         assert [job["id"] for job in data] == expected
@@ -386,7 +373,7 @@ def test_a_paused_job_is_cancelled_at_once(client, config, store):
 
 def test_events_by_kind(client, config, store):
     job = submit(client, config).json()["id"]
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(3)]
         tx.events.append(ref, [*lines, NewEvent(NoticePayload(code="resumed", message="x"), NOW), *lines])
@@ -399,7 +386,7 @@ def test_events_by_kind(client, config, store):
 
 def test_a_running_job_is_left_to_the_coordinator(client, config, store, coordinator):
     job = submit(client, config).json()["id"]
-    start(store, job)
+    bring(store, job, JobStatus.RUNNING)
     wakes = coordinator.num_wakes
     for _ in range(2):
         reply = client.post(f"{JOBS}/{job}/cancel")
@@ -433,7 +420,7 @@ def test_a_cancel_that_meets_a_change_is_tried_again(client, config, monkeypatch
 
 def test_what_a_job_did_can_be_read(client, config, store):
     job = submit(client, config).json()["id"]
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     with store.begin() as tx:
         lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(5)]
         tx.events.append(ref, lines)
@@ -470,7 +457,6 @@ def test_another_owners_job_is_not_found(client, config, store):
             name="theirs",
             config=JobConfig(model="org/name", dataset=config["dataset"]),
             idempotency_key="key",
-            body_sha256="",
             now=NOW,
         )
     for path in (f"{JOBS}/{record.id}", f"{JOBS}/theirs", f"/api/jobs/{record.id}"):
@@ -486,7 +472,7 @@ def test_another_owners_job_is_not_found(client, config, store):
 def test_former_jobs_and_models_can_be_trained_on(client, config, store, settings):
     job = submit(client, config | {"name": "base"}).json()["id"]
     assert submit(client, config | {"model": f"job:{job}"}).json()["config"]["after"] == [job], "it waits for the model"
-    ref = start(store, job)
+    ref = bring(store, job, JobStatus.RUNNING)
     folder = settings.home / "jobs" / job
     delivered = folder / "model"
     with store.begin() as tx:

@@ -139,6 +139,6 @@ def complete(store: Store, ref: JobRef, **values: Any) -> None:
 
 
 def add_engine(store: Store, job_id: str, name: str, base_job_id: str) -> None:
-    values = {"name": "engine", "idempotency_key": None, "body_sha256": "0" * 64, "now": NOW}
+    config = EngineConfig(model=name)
     with store.begin() as tx:
-        tx.jobs.add(job_id, owner="local", config=EngineConfig(model=name), base_job_id=base_job_id, **values)
+        tx.jobs.add(job_id, owner="local", name="engine", config=config, now=NOW, base_job_id=base_job_id)

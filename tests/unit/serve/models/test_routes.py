@@ -1,6 +1,5 @@
 """`POST /api/models/check`, and what a submit does with the answer."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from serve.models.base_model import UNCHECKED
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import COMMIT, FACTS
+from tests.unit.serve.tuned_adapters import add_tuned_adapter
 from tracking.store.records import ModelRecord
 
 CHECK, JOBS = "/api/models/check", "/api/training/jobs"
@@ -33,28 +33,13 @@ def code(client, model: str) -> tuple[int, str]:
 @pytest.fixture
 def adapter(services) -> Path:
     """A tuned model `mdl-1` on top of `org/base`."""
-    folder = services.settings.home / "jobs" / "job-1" / "model"
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base"}))
-    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
-    record = ModelRecord(
-        "mdl-1", "local", "job-1", "tuned", "adapter", "org/base", COMMIT, 2, folder, None, datetime.now(UTC)
-    )
-    add(services, record)
-    return folder
+    return add_tuned_adapter(services, "org/base", revision=COMMIT)
 
 
 def add(services, record: ModelRecord) -> None:
     with services.store.begin() as tx:
-        tx.jobs.add(
-            record.job_id,
-            owner=record.owner,
-            name="former",
-            config=JobConfig(model="org/name", dataset="ds-1"),
-            idempotency_key=None,
-            body_sha256="",
-            now=record.created_at,
-        )
+        config = JobConfig(model="org/name", dataset="ds-1")
+        tx.jobs.add(record.job_id, owner=record.owner, name="former", config=config, now=record.created_at)
         tx.models.add(record)
 
 

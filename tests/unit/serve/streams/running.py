@@ -22,10 +22,9 @@ from ftlab.schemas import JobConfig, LogPayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
-from serve.context import Services
 from serve.streams.subscriptions import EventFeed, StreamLimits
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace, FakeTelemetry
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace, FakeTelemetry, fake_services
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
@@ -67,15 +66,8 @@ class World:
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
         with self.store.begin() as tx:
-            tx.jobs.add(
-                job_id,
-                owner=owner,
-                name=name,
-                config=JobConfig(model="org/name", dataset="ds-1"),
-                idempotency_key=None,
-                body_sha256="",
-                now=datetime.now(UTC),
-            )
+            config = JobConfig(model="org/name", dataset="ds-1")
+            tx.jobs.add(job_id, owner=owner, name=name, config=config, now=datetime.now(UTC))
         return JobRef(job_id, 0)
 
     def append(self, ref: JobRef, count: int, *, text: str = "a line", publish: bool = True) -> list[EventRecord]:
@@ -124,8 +116,8 @@ async def running(
     huggingface = FakeHuggingFace()
     coordinator = FakeCoordinator()
     telemetry = FakeTelemetry()
-    services = Services(settings, store, coordinator, hub, feed, data or FakeData(), huggingface, telemetry=telemetry)
-    app = create_app(services)
+    parts = {"huggingface": huggingface, "coordinator": coordinator, "telemetry": telemetry}
+    app = create_app(fake_services(settings, store, hub, feed=feed, data=data or FakeData(), **parts))
     world = World(settings, store, hub, feed, huggingface, coordinator, telemetry)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from cluster.events.documents import to_document
+from cluster.fakes import FakeEventHub
 from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument
 from ftlab.schemas import EventKind
 from serve.streams import event_pages
 from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, EventPages, EventSlice, slices_of
 from serve.streams.logs import JobLog
 from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, EventFeed, Subscription
-from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.streams.running import JOB, running
 from tracking.store.records import EventRecord
 

@@ -42,7 +42,7 @@ def running(store: Store, client: TestClient, config: dict[str, Any], **placed: 
     with store.begin() as tx:
         epoch = tx.leases.acquire(COORDINATOR, "test", ttl_s=60, now=now, force=True).epoch
         driver = f"run-{job_id}-1"
-        tx.jobs.claim(job_id, driver=driver, epoch=epoch, now=now, resumed_from_step=None, **placed)
+        tx.jobs.claim(job_id, driver=driver, epoch=epoch, now=now, **placed)
     return JobRef(job_id, 1)
 
 

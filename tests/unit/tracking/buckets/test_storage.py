@@ -221,4 +221,4 @@ def test_a_bucket_that_has_left_the_settings_is_named(buckets: Buckets) -> None:
     with pytest.raises(NotFoundError, match="'gone' is not among the settings"):
         buckets.storage("gone")
     with pytest.raises(InvalidRequestError, match="bucket must be one of 'training-files', 'lora-datasets', 'mine'"):
-        buckets.check_name("gone", "bucket")
+        buckets.check_name("gone")

@@ -162,16 +162,7 @@ class Jobs:
             lora=LoraConfig(r=8, target_modules=["q_proj", "v_proj"]),
         )
         with self.store.begin() as tx:
-            tx.jobs.add(
-                job_id,
-                owner="local",
-                name=name,
-                config=config,
-                idempotency_key=None,
-                body_sha256="0" * 64,
-                now=self.clock(),
-                sweep_id=sweep_id,
-            )
+            tx.jobs.add(job_id, owner="local", name=name, config=config, now=self.clock(), sweep_id=sweep_id)
         return job_id
 
     def add_claimed_job(self, name: str) -> str:

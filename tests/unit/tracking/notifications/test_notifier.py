@@ -16,6 +16,7 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.notifications import ChannelType, Notification, NotificationKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
+from tests.support.clocks import Clock
 from tests.unit.tracking.notifications.receiver import SECRET, Receiver, receiving
 from tests.unit.tracking.notifications.test_outcomes import due
 from tests.unit.tracking.samples import NOW, add_job, later, start
@@ -27,14 +28,6 @@ from tracking.store import Store
 HERE = Settings(notify_private_hosts=("127.0.0.1",))
 K = NotificationKind
 TEST = Notification(id="ntf-1", kind=K.TEST, title="A test", message="It is one.", at=NOW)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -77,7 +70,7 @@ def drain(notifier, passes=20):
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture

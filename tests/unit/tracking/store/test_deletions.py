@@ -185,8 +185,7 @@ class TestBase:
             is_held.set()
             sleep(0.2)
             config = tx.jobs.get(base.id).config
-            fields = {"owner": "local", "name": "next", "idempotency_key": None, "body_sha256": ""}
-            tx.jobs.add("job-next", config=config, base_job_id=base.id, now=NOW, **fields)  # type: ignore[arg-type]
+            tx.jobs.add("job-next", owner="local", name="next", config=config, now=NOW, base_job_id=base.id)  # type: ignore[arg-type]
         deleting.join()
         assert refused == ["model_in_use"]
 

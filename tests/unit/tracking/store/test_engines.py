@@ -16,15 +16,8 @@ def submit_once(store: Store) -> str:
     with store.begin() as tx:
         if (known := tx.engines.lock("local", KEY)) is not None:
             return known.job_id
-        job = tx.jobs.add(
-            new_id("job"),
-            owner="local",
-            name="engine of org/name",
-            config=EngineConfig(model="org/name"),
-            idempotency_key=None,
-            body_sha256="0" * 64,
-            now=NOW,
-        )
+        config = EngineConfig(model="org/name")
+        job = tx.jobs.add(new_id("job"), owner="local", name="engine of org/name", config=config, now=NOW)
         tx.engines.set_job("local", KEY, job.id)
         return job.id
 

@@ -33,7 +33,7 @@ def test_no_claim_after_the_lease_was_taken(store: Store) -> None:
                     tx.leases.acquire("coordinator", f"new-{epoch}", ttl_s=10, now=NOW, force=True)
             else:
                 with store.begin() as tx:
-                    tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW)
+                    tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, epoch=epoch, now=NOW)
             return get_job(store, job.id).status
 
         claimed, seen_by_new = at_once(2, claim_or_take)

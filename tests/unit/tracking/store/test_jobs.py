@@ -229,13 +229,13 @@ class TestClaim:
         with store.begin() as tx:
             tx.leases.acquire("coordinator", "second", ttl_s=10, now=NOW, force=True)
         with pytest.raises(StaleJobError), store.begin() as tx:
-            tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=old.epoch, now=NOW)
+            tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, epoch=old.epoch, now=NOW)
         assert get_job(store, job.id) == job
 
     def test_without_any_lease_is_refused(self, store: Store) -> None:
         job = add_job(store)
         with pytest.raises(StaleJobError), store.begin() as tx:
-            tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=1, now=NOW)
+            tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, epoch=1, now=NOW)
 
     @pytest.mark.parametrize("status", [status for status in JobStatus if status is not S.QUEUED])
     def test_only_queued_jobs(self, store: Store, status: JobStatus) -> None:

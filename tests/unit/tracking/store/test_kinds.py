@@ -14,7 +14,7 @@ EVALUATION = EvaluationConfig(models=["org/name"], dataset="ds-1", time_limit_s=
 
 
 def add_evaluation(store: Store, **changes: object) -> JobRecord:
-    values = {"owner": "local", "name": "measured", "idempotency_key": None, "body_sha256": "0" * 64, "now": NOW}
+    values = {"owner": "local", "name": "measured", "now": NOW}
     with store.begin() as tx:
         return tx.jobs.add(f"job-{len(tx.jobs.list())}", config=EVALUATION, **(values | changes))  # type: ignore[arg-type]
 

@@ -167,7 +167,7 @@ class TestWork:
 
     def test_writes_stay_flat(self, stores: dict[str, Store]) -> None:
         def write(tx: Transaction) -> None:
-            tx.jobs.claim("queued-40", driver="d", cpus=1, gpus=0, resumed_from_step=None, epoch=1, now=NOW)
+            tx.jobs.claim("queued-40", driver="d", cpus=1, gpus=0, epoch=1, now=NOW)
             tx.jobs.move_to_front("queued-60")
             tx.jobs.set_priority("queued-61", 60)
             tx.jobs.set_waiting({f"queued-{number}": "Waits." for number in range(70, 80)})
@@ -177,7 +177,6 @@ class TestWork:
                 name="new",
                 config=JobConfig(model="org/name", dataset="ds-1"),
                 idempotency_key="key",
-                body_sha256="0",
                 now=NOW,
             )
 

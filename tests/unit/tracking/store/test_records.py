@@ -155,15 +155,8 @@ class TestDatasets:
                         tx.datasets.remove(dataset_id, owner="local")
                         return
                     tx.datasets.get(dataset_id, owner="local")
-                    tx.jobs.add(
-                        f"job-{dataset_id}",
-                        owner="local",
-                        name="a job",
-                        config=JobConfig(model="org/name", dataset=dataset_id),
-                        idempotency_key=None,
-                        body_sha256="",
-                        now=NOW,
-                    )
+                    config = JobConfig(model="org/name", dataset=dataset_id)
+                    tx.jobs.add(f"job-{dataset_id}", owner="local", name="a job", config=config, now=NOW)
 
             submitted, removed = at_once(2, work)
             assert (submitted is None) != (removed is None)

@@ -42,7 +42,7 @@ def test_claim_makes_one_attempt_which_can_be_found(store: Store, request: pytes
 
     def claim() -> None:
         with store.begin() as tx:
-            tx.jobs.claim(job.id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW)
+            tx.jobs.claim(job.id, driver="run-1", cpus=1, gpus=0, epoch=epoch, now=NOW)
 
     lose_answer = request.getfixturevalue("lose_answer")
     with pytest.raises(ServiceUnavailableError):

@@ -32,15 +32,8 @@ def use(store: Store, owner: str, device_s: float, at_s: float = 0) -> None:
 
 def add_to(tx: Transaction, owner: str) -> None:
     """One job more in this owner's queue."""
-    tx.jobs.add(
-        new_id("job"),
-        owner=owner,
-        name="a job",
-        config=JobConfig(model="org/name", dataset="ds-1"),
-        idempotency_key=None,
-        body_sha256="0" * 64,
-        now=NOW,
-    )
+    config = JobConfig(model="org/name", dataset="ds-1")
+    tx.jobs.add(new_id("job"), owner=owner, name="a job", config=config, now=NOW)
 
 
 def used(store: Store, at_s: float = 0) -> dict[str, float]:
@@ -80,7 +73,7 @@ class TestDevices:
         for owner, gpus in (("ann", 0.25), ("ann", 1.0), ("bob", 4.0)):
             job = add_job(store, owner=owner)
             with store.begin() as tx:
-                tx.jobs.claim(job.id, driver="d", cpus=3, gpus=gpus, resumed_from_step=None, epoch=epoch, now=NOW)
+                tx.jobs.claim(job.id, driver="d", cpus=3, gpus=gpus, epoch=epoch, now=NOW)
         with store.begin() as tx:
             assert tx.usage.running("ann") == (1.25, 6)
             assert tx.usage.running("eve") == (0.0, 0)

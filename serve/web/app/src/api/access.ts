@@ -1,6 +1,7 @@
 /** API keys, users, and the audit log. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { http, unwrap, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type ApiKey = Schemas["ApiKey"];
 export type CreatedKey = Schemas["CreatedKey"];
@@ -47,17 +48,12 @@ export const switchUser = (name: string, isDisabled: boolean) =>
 export const auditQuery = (user: string) =>
   infiniteQueryOptions({
     queryKey: [...accessKeys.all, "audit", user],
-    initialPageParam: undefined as string | undefined,
+    ...paged,
     staleTime: 0,
     queryFn: ({ pageParam, signal }) => {
-      const query = {
-        limit: PAGE_SIZE,
-        ...(user ? { user } : {}),
-        ...(pageParam === undefined ? {} : { after: pageParam }),
-      };
+      const query = { ...pageQuery(PAGE_SIZE, pageParam), ...(user ? { user } : {}) };
       return unwrap(http.GET("/api/audit", { params: { query }, signal }));
     },
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 
 export type Quota = Schemas["Quota"];

@@ -1,6 +1,7 @@
 /** Queries and changes of datasets. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { ApiError, http, unwrap, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type Dataset = Schemas["Dataset"];
 export type CheckReport = Schemas["CheckReport"];
@@ -16,12 +17,9 @@ export const datasetKeys = {
 
 export const datasetListQuery = infiniteQueryOptions({
   queryKey: datasetKeys.lists,
-  initialPageParam: undefined as string | undefined,
-  queryFn: ({ pageParam, signal }) => {
-    const query = { limit: PAGE_SIZE, ...(pageParam === undefined ? {} : { after: pageParam }) };
-    return unwrap(http.GET("/api/datasets", { params: { query }, signal }));
-  },
-  getNextPageParam: (page) => page.next_cursor ?? undefined,
+  ...paged,
+  queryFn: ({ pageParam, signal }) =>
+    unwrap(http.GET("/api/datasets", { params: { query: pageQuery(PAGE_SIZE, pageParam) }, signal })),
 });
 
 export const datasetQuery = (id: string) =>

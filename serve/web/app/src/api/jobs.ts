@@ -1,6 +1,7 @@
 /** Queries and changes of jobs. */
 import { type InfiniteData, queryOptions, infiniteQueryOptions } from "@tanstack/react-query";
 import { http, unwrap, type JobStatus, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type JobPage = Schemas["Page_Job_"];
 export type JobPages = InfiniteData<JobPage, string | undefined>;
@@ -23,22 +24,15 @@ export const jobKeys = {
 export const jobListQuery = (filter: JobFilter) =>
   infiniteQueryOptions({
     queryKey: jobKeys.list(filter),
-    initialPageParam: undefined as string | undefined,
-    queryFn: ({ pageParam, signal }) =>
-      unwrap(
-        http.GET("/api/training/jobs", {
-          params: {
-            query: {
-              limit: PAGE_SIZE,
-              ...(pageParam === undefined ? {} : { after: pageParam }),
-              ...(filter.statuses.length ? { status: filter.statuses } : {}),
-              ...(filter.search ? { search: filter.search } : {}),
-            },
-          },
-          signal,
-        }),
-      ),
-    getNextPageParam: (page: JobPage) => page.next_cursor ?? undefined,
+    ...paged,
+    queryFn: ({ pageParam, signal }) => {
+      const query = {
+        ...pageQuery(PAGE_SIZE, pageParam),
+        ...(filter.statuses.length ? { status: filter.statuses } : {}),
+        ...(filter.search ? { search: filter.search } : {}),
+      };
+      return unwrap(http.GET("/api/training/jobs", { params: { query }, signal }));
+    },
   });
 
 export const jobQuery = (id: string) =>

@@ -1,6 +1,7 @@
 /** Queries of tuned models and base models. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { http, unwrap, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type TunedModel = Schemas["TunedModel"];
 export type ModelCheck = Schemas["ModelCheck"];
@@ -17,14 +18,11 @@ const PAGE_SIZE = 100;
 
 export const modelListQuery = infiniteQueryOptions({
   queryKey: ["models"],
-  initialPageParam: undefined as string | undefined,
+  ...paged,
   // Delivered by jobs meanwhile, which no event of this page says.
   staleTime: 0,
-  queryFn: ({ pageParam, signal }) => {
-    const query = { limit: PAGE_SIZE, ...(pageParam === undefined ? {} : { after: pageParam }) };
-    return unwrap(http.GET("/api/models", { params: { query }, signal }));
-  },
-  getNextPageParam: (page) => page.next_cursor ?? undefined,
+  queryFn: ({ pageParam, signal }) =>
+    unwrap(http.GET("/api/models", { params: { query: pageQuery(PAGE_SIZE, pageParam) }, signal })),
 });
 
 /** What a job with this model would start from. */

@@ -1,6 +1,7 @@
 /** Queries and changes of notifications, and of the channels that deliver them. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { http, unwrap, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type Notification = Schemas["Notification"];
 export type NotificationKind = Schemas["NotificationKind"];
@@ -29,18 +30,16 @@ export interface NotificationFilter {
 export const notificationListQuery = (filter: NotificationFilter) =>
   infiniteQueryOptions({
     queryKey: [...notificationKeys.all, "list", String(filter.isUnread), filter.kind ?? ""],
-    initialPageParam: undefined as string | undefined,
+    ...paged,
     staleTime: 0,
     queryFn: ({ pageParam, signal }) => {
       const query = {
-        limit: PAGE_SIZE,
+        ...pageQuery(PAGE_SIZE, pageParam),
         unread: filter.isUnread,
         ...(filter.kind ? { kind: [filter.kind] } : {}),
-        ...(pageParam === undefined ? {} : { after: pageParam }),
       };
       return unwrap(http.GET("/api/notifications", { params: { query }, signal }));
     },
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 
 export const markRead = (id: string) =>

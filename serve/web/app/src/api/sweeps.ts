@@ -1,6 +1,7 @@
 /** Queries and changes of sweeps. The live stream has none of them, so they are polled while they work. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { http, unwrap, type Schemas } from "./client";
+import { paged, pageQuery } from "./pages";
 
 export type Sweep = Schemas["Sweep"];
 export type SweepSummary = Schemas["SweepSummary"];
@@ -15,12 +16,9 @@ export const isAtWork = (sweep: Pick<SweepSummary, "status" | "num_open">): bool
 
 export const sweepListQuery = infiniteQueryOptions({
   queryKey: ["sweeps"],
-  initialPageParam: undefined as string | undefined,
-  queryFn: ({ pageParam, signal }) => {
-    const query = { limit: PAGE_SIZE, ...(pageParam === undefined ? {} : { after: pageParam }) };
-    return unwrap(http.GET("/api/sweeps", { params: { query }, signal }));
-  },
-  getNextPageParam: (page) => page.next_cursor ?? undefined,
+  ...paged,
+  queryFn: ({ pageParam, signal }) =>
+    unwrap(http.GET("/api/sweeps", { params: { query: pageQuery(PAGE_SIZE, pageParam) }, signal })),
   staleTime: 0,
   refetchInterval: ({ state }) => (state.data?.pages.some((page) => page.data.some(isAtWork)) ? EVERY_MS : false),
 });

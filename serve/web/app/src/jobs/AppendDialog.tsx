@@ -1,8 +1,9 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Job } from "../api/client";
 import { datasetListQuery } from "../api/datasets";
 import { appendFiles } from "../api/jobs";
+import { recordsOf } from "../api/pages";
 import { counted } from "../format/format";
 import { Link } from "../router/Link";
 import { Button } from "../ui/Button";
@@ -13,23 +14,14 @@ import { useChange } from "./useChange";
 /** Has a job train on one more dataset, after those that it has. */
 export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }) {
   const { data, error: loadError } = useInfiniteQuery(datasetListQuery);
-  const datasets = data?.pages.flatMap((page) => page.data) ?? [];
+  const datasets = recordsOf(data);
   const [chosen, setChosen] = useState("");
-  const [error, setError] = useState<unknown>(null);
   const change = useChange(job);
-  async function append() {
-    setError(null);
-    try {
-      await change((id) => appendFiles(id, [chosen]));
-      onClose();
-    } catch (failure) {
-      setError(failure);
-    }
-  }
+  const appending = useMutation({ mutationFn: () => change((id) => appendFiles(id, [chosen])), onSuccess: onClose });
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" disabled={!chosen} onClick={() => void append()}>Append the dataset</Button>
+      <Button look="primary" disabled={!chosen} onClick={() => { appending.mutate(); }}>Append the dataset</Button>
     </>
   );
   return (
@@ -49,7 +41,7 @@ export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }
         It is trained after the datasets that the job has. {job.status === "completed" && "The job returns to the queue and continues from its last checkpoint. "}
         Upload a file on the page <Link to="/datasets">Datasets</Link> first.
       </p>
-      {error !== null && <ErrorNote error={error} />}
+      {appending.error && <ErrorNote error={appending.error} />}
     </Dialog>
   );
 }

@@ -1,3 +1,4 @@
+import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Job } from "../api/client";
 import { setPriority } from "../api/jobs";
@@ -8,20 +9,12 @@ import { useChange } from "./useChange";
 
 export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void }) {
   const [priority, setValue] = useState(String(job.priority ?? 50));
-  const [error, setError] = useState<unknown>(null);
   const change = useChange(job);
-  async function save() {
-    try {
-      await change((id) => setPriority(id, Number(priority)));
-      onClose();
-    } catch (failure) {
-      setError(failure);
-    }
-  }
+  const saving = useMutation({ mutationFn: () => change((id) => setPriority(id, Number(priority))), onSuccess: onClose });
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" onClick={() => void save()} disabled={priority.trim() === ""}>Set the priority</Button>
+      <Button look="primary" onClick={() => { saving.mutate(); }} disabled={priority.trim() === ""}>Set the priority</Button>
     </>
   );
   return (
@@ -35,11 +28,11 @@ export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void
           step={1}
           value={priority}
           onChange={(event) => { setValue(event.target.value); }}
-          onKeyDown={(event) => { if (event.key === "Enter") void save(); }}
+          onKeyDown={(event) => { if (event.key === "Enter") saving.mutate(); }}
         />
       </label>
       <p className="muted small">Jobs with a higher priority start first. Jobs with the same priority start in the order of the queue.</p>
-      {error !== null && <ErrorNote error={error} />}
+      {saving.error && <ErrorNote error={saving.error} />}
     </Dialog>
   );
 }

@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { ApiError, type Job, type Schemas } from "../api/client";
 import { checkpointsQuery, failureQuery } from "../api/jobParts";
@@ -42,29 +42,18 @@ function ResumeForm({ job, checkpoint, onClose, analysis, checkpoints }: FormPro
   const [mode, setMode] = useState<ResumeMode>(suggestions.length ? "adjusted" : "same");
   const [settings, setSettings] = useState<Setting[]>(() => settingsOf(suggestions[0]));
   const [place, setPlace] = useState(checkpoint ?? analysis?.resume_from?.name ?? "");
-  const [error, setError] = useState<unknown>(null);
-  const [isBusy, setBusy] = useState(false);
   const change = useChange(job);
-
-  async function submit() {
-    setBusy(true);
-    setError(null);
-    try {
-      await change((id) => resumeJob(id, resumeBody(mode, settings, suggestions[0], place)));
-      onClose();
-    } catch (failure) {
-      setError(failure);
-      setBusy(false);
-    }
-  }
-
+  const resuming = useMutation({
+    mutationFn: () => change((id) => resumeJob(id, resumeBody(mode, settings, suggestions[0], place))),
+    onSuccess: onClose,
+  });
   const footer = (
     <>
       <Button onClick={onClose}>Not now</Button>
-      <Button look="primary" disabled={isBusy} onClick={() => void submit()}>Resume the job</Button>
+      <Button look="primary" disabled={resuming.isPending} onClick={() => { resuming.mutate(); }}>Resume the job</Button>
     </>
   );
-  const param = error instanceof ApiError ? error.param : null;
+  const param = resuming.error instanceof ApiError ? resuming.error.param : null;
   return (
     <Dialog title={`Resume ${job.name}`} onClose={onClose} footer={footer} wide>
       <Modes job={job} mode={mode} onMode={setMode} hasSuggestions={suggestions.length > 0} />
@@ -72,7 +61,7 @@ function ResumeForm({ job, checkpoint, onClose, analysis, checkpoints }: FormPro
         <SettingsForm settings={settings} onChange={setSettings} suggestions={suggestions} wrong={param} />
       )}
       <PlaceField value={place} onChange={setPlace} checkpoints={checkpoints} analysis={analysis} />
-      {error !== null && <ErrorNote error={error} />}
+      {resuming.error && <ErrorNote error={resuming.error} />}
     </Dialog>
   );
 }

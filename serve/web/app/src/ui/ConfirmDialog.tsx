@@ -1,4 +1,5 @@
-import { useState, type ReactNode } from "react";
+import { useMutation } from "@tanstack/react-query";
+import type { ReactNode } from "react";
 import { Button } from "./Button";
 import { Dialog } from "./Dialog";
 import { ErrorNote } from "./Notes";
@@ -15,28 +16,17 @@ interface Props {
 
 /** Asks before something that cannot be undone. The harmless answer has the focus. */
 export function ConfirmDialog({ title, children, confirm, keep, action, onClose }: Props) {
-  const [isBusy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
-  async function run() {
-    setBusy(true);
-    try {
-      await action();
-      onClose();
-    } catch (failure) {
-      setError(failure);
-      setBusy(false);
-    }
-  }
+  const acting = useMutation({ mutationFn: action, onSuccess: onClose });
   const footer = (
     <>
       <Button onClick={onClose} data-first>{keep}</Button>
-      <Button look="danger" disabled={isBusy} onClick={() => void run()}>{confirm}</Button>
+      <Button look="danger" disabled={acting.isPending} onClick={() => { acting.mutate(); }}>{confirm}</Button>
     </>
   );
   return (
     <Dialog title={title} onClose={onClose} footer={footer}>
       {children}
-      {error !== null && <ErrorNote error={error} />}
+      {acting.error && <ErrorNote error={acting.error} />}
     </Dialog>
   );
 }

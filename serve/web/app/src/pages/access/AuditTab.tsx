@@ -1,10 +1,11 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { auditQuery, type AuditEntry } from "../../api/access";
+import { recordsOf } from "../../api/pages";
 import { dateTime } from "../../format/format";
 import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
-import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { EmptyState } from "../../ui/Notes";
+import { RecordList } from "../../ui/RecordList";
 import { TableHead } from "../../ui/TableHead";
 import { UserChoice } from "./UserChoice";
 
@@ -18,30 +19,30 @@ export function AuditTab() {
   const [query] = useQueryState();
   const user = query.get("user") ?? "";
   const list = useInfiniteQuery(auditQuery(user));
-  const entries = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const entries = recordsOf(list.data);
   return (
     <div className="parts">
       <div className="access-head">
         <UserChoice label="Actions of" user={user} before={BEFORE} />
         <Button disabled={list.isFetching} onClick={() => void list.refetch()}>Look for new entries</Button>
       </div>
-      {list.isPending && <Loading lines={6} />}
-      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-      {list.isSuccess && entries.length === 0 && (
-        <EmptyState title="Nothing was recorded">
-          <p>Every request with a key that may change something is listed here, about a second later.</p>
-        </EmptyState>
-      )}
-      {entries.length > 0 && (
+      <RecordList list={list} isEmpty={entries.length === 0} empty={<NoEntries />} older="Show older entries">
         <table className="table stack records">
           <TableHead columns={["Time", "User", "Request", "Status", "Address"]} />
           <tbody>
             {entries.map((entry) => <Row key={entry.id} entry={entry} />)}
           </tbody>
         </table>
-      )}
-      <OlderRecords list={list} label="Show older entries" />
+      </RecordList>
     </div>
+  );
+}
+
+function NoEntries() {
+  return (
+    <EmptyState title="Nothing was recorded">
+      <p>Every request with a key that may change something is listed here, about a second later.</p>
+    </EmptyState>
   );
 }
 

@@ -1,6 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState, type SyntheticEvent } from "react";
 import { modelListQuery, type TunedModel } from "../../api/models";
+import { recordsOf } from "../../api/pages";
 import { useTitle } from "../../app/useTitle";
 import { Link } from "../../router/Link";
 import { useQueryState } from "../../router/router";
@@ -14,7 +15,7 @@ export default function ChatPage() {
   useTitle("Chat");
   const list = useInfiniteQuery(modelListQuery);
   const [query, change] = useQueryState();
-  const models = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const models = recordsOf(list.data);
   const chosen = models.find((model) => model.id === query.get("model")) ?? models[0];
   return (
     <>

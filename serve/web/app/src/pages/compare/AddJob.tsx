@@ -1,5 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { jobListQuery } from "../../api/jobs";
+import { recordsOf } from "../../api/pages";
 import { ago } from "../../format/format";
 import { lookOf } from "../../format/status";
 import { MAX_COMPARED } from "./chosen";
@@ -9,9 +10,7 @@ const NO_FILTER = { statuses: [], search: "" };
 /** A list of the newest jobs that have begun, to add one of them. */
 export function AddJob({ chosen, onAdd }: { chosen: string[]; onAdd: (id: string) => void }) {
   const { data, dataUpdatedAt } = useInfiniteQuery(jobListQuery(NO_FILTER));
-  const jobs = (data?.pages.flatMap((page) => page.data) ?? []).filter(
-    (job) => (job.step ?? 0) > 0 && !chosen.includes(job.id),
-  );
+  const jobs = recordsOf(data).filter((job) => (job.step ?? 0) > 0 && !chosen.includes(job.id));
   const isFull = chosen.length >= MAX_COMPARED;
   return (
     <select

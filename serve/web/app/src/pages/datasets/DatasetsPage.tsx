@@ -1,11 +1,12 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { datasetListQuery, type Dataset } from "../../api/datasets";
+import { recordsOf } from "../../api/pages";
 import { useTitle } from "../../app/useTitle";
 import { ago, bytes, count } from "../../format/format";
 import { Link } from "../../router/Link";
 import { navigate } from "../../router/router";
-import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { EmptyState } from "../../ui/Notes";
+import { RecordList } from "../../ui/RecordList";
 import { TableHead } from "../../ui/TableHead";
 import { DropZone } from "../../upload/DropZone";
 import { DatasetMenu } from "./DatasetMenu";
@@ -17,7 +18,7 @@ import "./datasets.css";
 export default function DatasetsPage() {
   useTitle("Datasets");
   const list = useInfiniteQuery(datasetListQuery);
-  const datasets = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const datasets = recordsOf(list.data);
   return (
     <>
       <div className="page-head">
@@ -26,17 +27,19 @@ export default function DatasetsPage() {
       <div className="parts">
         <DropZone onDone={(dataset) => { navigate(`/datasets/${dataset.id}`); }} />
         <OpenUploads />
-        {list.isPending && <Loading lines={6} />}
-        {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-        {list.isSuccess && datasets.length === 0 && (
-          <EmptyState title="No datasets yet">
-            <p>A dataset is a file of rows to train on, such as conversations. Drop one above; every row is checked, and nothing is trained yet.</p>
-          </EmptyState>
-        )}
-        {datasets.length > 0 && <Table datasets={datasets} />}
-        <OlderRecords list={list} label="Show older datasets" />
+        <RecordList list={list} isEmpty={datasets.length === 0} empty={<NoDatasets />} older="Show older datasets">
+          <Table datasets={datasets} />
+        </RecordList>
       </div>
     </>
+  );
+}
+
+function NoDatasets() {
+  return (
+    <EmptyState title="No datasets yet">
+      <p>A dataset is a file of rows to train on, such as conversations. Drop one above; every row is checked, and nothing is trained yet.</p>
+    </EmptyState>
   );
 }
 

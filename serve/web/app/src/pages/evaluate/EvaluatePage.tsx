@@ -3,6 +3,7 @@ import { Fragment, useMemo, useState } from "react";
 import { datasetListQuery, type Dataset } from "../../api/datasets";
 import { ApiError, type Schemas } from "../../api/client";
 import { estimateQuery, evaluationOptionsQuery } from "../../api/newJob";
+import { recordsOf } from "../../api/pages";
 import { useSettled } from "../../app/useSettled";
 import { useTitle } from "../../app/useTitle";
 import type { Config } from "../../config/draft";
@@ -45,7 +46,7 @@ export default function EvaluatePage() {
   }));
   const list = useInfiniteQuery(datasetListQuery);
   const { data: options } = useQuery(evaluationOptionsQuery);
-  const datasets = (list.data?.pages.flatMap((page) => page.data) ?? []).filter(({ kind }) => MEASURED_KINDS.includes(kind ?? ""));
+  const datasets = recordsOf(list.data).filter(({ kind }) => MEASURED_KINDS.includes(kind ?? ""));
   const kind = datasets.find(({ id, name }) => choice.dataset === id || choice.dataset === name)?.kind ?? undefined;
   const change: Change = (changes) => { setChoice((before) => ({ ...before, ...changes })); };
   const { config, isComplete } = useMemo(() => configOf(choice, kind), [choice, kind]);

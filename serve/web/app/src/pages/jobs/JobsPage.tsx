@@ -4,10 +4,10 @@ import { useTitle } from "../../app/useTitle";
 import type { Job } from "../../api/client";
 import { jobListQuery } from "../../api/jobs";
 import { sparkQuery } from "../../api/series";
+import { recordsOf } from "../../api/pages";
 import { navigate, useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
-import { ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { RecordList } from "../../ui/RecordList";
 import { Link } from "../../router/Link";
 import { MAX_COMPARED } from "../compare/chosen";
 import { filterOf } from "./filter";
@@ -21,7 +21,7 @@ export function JobsPage() {
   const [query] = useQueryState();
   const filter = filterOf(query);
   const list = useInfiniteQuery({ ...jobListQuery(filter), placeholderData: keepPreviousData });
-  const jobs = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const jobs = recordsOf(list.data);
   const sparks = useQuery(sparkQuery(started(jobs), "loss"));
   const [marked, setMarked] = useState<string[]>([]);
   // By what was marked before: rows keep an older `toggle` until they change themselves.
@@ -36,13 +36,9 @@ export function JobsPage() {
       </div>
       <Filters filter={filter} />
       {marked.length > 0 && <Selection marked={marked} onClear={() => { setMarked([]); }} />}
-      {list.isPending && <Loading lines={8} />}
-      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-      {list.isSuccess && jobs.length === 0 && <NoJobs filter={filter} />}
-      {jobs.length > 0 && (
+      <RecordList list={list} isEmpty={jobs.length === 0} empty={<NoJobs filter={filter} />} older="Show older jobs">
         <JobTable jobs={jobs} sparks={sparks.data ?? {}} marked={marked} onMark={toggle} current={current} />
-      )}
-      <OlderRecords list={list} label="Show older jobs" />
+      </RecordList>
     </>
   );
 }

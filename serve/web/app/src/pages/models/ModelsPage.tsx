@@ -1,6 +1,7 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { modelListQuery, pinModel, type TunedModel } from "../../api/models";
+import { recordsOf } from "../../api/pages";
 import { useTitle } from "../../app/useTitle";
 import { ago, count } from "../../format/format";
 import { modelAddress } from "../../jobs/JobActions";
@@ -8,8 +9,8 @@ import { Link } from "../../router/Link";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { Menu } from "../../ui/Menu";
-import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { EmptyState, ErrorNote } from "../../ui/Notes";
+import { RecordList } from "../../ui/RecordList";
 import { TableHead } from "../../ui/TableHead";
 import { CleanUpModels } from "./CleanUpModels";
 import "../records.css";
@@ -21,7 +22,7 @@ export default function ModelsPage() {
   useTitle("Models");
   const [isCleaning, setCleaning] = useState(false);
   const list = useInfiniteQuery(modelListQuery);
-  const models = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const models = recordsOf(list.data);
   return (
     <>
       <div className="page-head">
@@ -29,18 +30,20 @@ export default function ModelsPage() {
         {models.length > 0 && <Button onClick={() => { setCleaning(true); }}>Delete old models…</Button>}
       </div>
       {isCleaning && <CleanUpModels onClose={() => { setCleaning(false); }} />}
-      {list.isPending && <Loading lines={6} />}
-      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-      {list.isSuccess && models.length === 0 && (
-        <EmptyState title="No tuned models yet">
-          <p>
-            A job delivers a tuned model when it completes. <Link to="/new">Submit a job</Link> to get the first one.
-          </p>
-        </EmptyState>
-      )}
-      {models.length > 0 && <Table models={models} />}
-      <OlderRecords list={list} label="Show older models" />
+      <RecordList list={list} isEmpty={models.length === 0} empty={<NoModels />} older="Show older models">
+        <Table models={models} />
+      </RecordList>
     </>
+  );
+}
+
+function NoModels() {
+  return (
+    <EmptyState title="No tuned models yet">
+      <p>
+        A job delivers a tuned model when it completes. <Link to="/new">Submit a job</Link> to get the first one.
+      </p>
+    </EmptyState>
   );
 }
 

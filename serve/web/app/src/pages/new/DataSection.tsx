@@ -1,6 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { datasetListQuery, type Dataset } from "../../api/datasets";
+import { recordsOf } from "../../api/pages";
 import { datasetsOf, withAdded } from "../../config/datasets";
 import { methodOf, withMethod, withSettings } from "../../config/draft";
 import type { JobSchema } from "../../config/schema";
@@ -21,7 +22,7 @@ interface Props {
 /** The rows: dropped files, or datasets that are there. */
 export function DataSection({ schema, control, problems }: Props) {
   const list = useInfiniteQuery(datasetListQuery);
-  const datasets = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const datasets = recordsOf(list.data);
   const chosen = datasetsOf(control.draft.config);
   const choose = (dataset: Dataset) => { control.set(withDataset(schema, control.draft, dataset)); };
   return (

@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { saveTemplate, templateKeys } from "../../api/templates";
 import { withSettings, type Draft } from "../../config/draft";
@@ -11,21 +11,18 @@ export function SaveTemplateDialog({ draft, onClose }: { draft: Draft; onClose: 
   const client = useQueryClient();
   const [name, setName] = useState("");
   const [description, setDescription] = useState("");
-  const [error, setError] = useState<unknown>(null);
-  async function save() {
-    try {
-      await saveTemplate(name.trim(), templateText(draft, description));
+  const saving = useMutation({
+    mutationFn: () => saveTemplate(name.trim(), templateText(draft, description)),
+    onSuccess: async () => {
       await client.invalidateQueries({ queryKey: templateKeys.list });
       await client.invalidateQueries({ queryKey: templateKeys.one(name.trim()) });
       onClose();
-    } catch (failure) {
-      setError(failure);
-    }
-  }
+    },
+  });
   const footer = (
     <>
       <Button onClick={onClose}>Cancel</Button>
-      <Button look="primary" disabled={name.trim() === ""} onClick={() => void save()}>Save the template</Button>
+      <Button look="primary" disabled={name.trim() === ""} onClick={() => { saving.mutate(); }}>Save the template</Button>
     </>
   );
   return (
@@ -42,7 +39,7 @@ export function SaveTemplateDialog({ draft, onClose }: { draft: Draft; onClose: 
         <input value={description} maxLength={200} onChange={(event) => { setDescription(event.target.value); }} />
       </label>
       <p className="muted small">The name of the job, the model and the datasets are left out.</p>
-      {error !== null && <ErrorNote error={error} />}
+      {saving.error && <ErrorNote error={saving.error} />}
     </Dialog>
   );
 }

@@ -1,5 +1,4 @@
-import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import {
   markAllRead,
   markRead,
@@ -8,20 +7,26 @@ import {
   type Notification,
   type NotificationFilter,
 } from "../../api/notifications";
+import { recordsOf } from "../../api/pages";
 import { ago, counted, dateTime } from "../../format/format";
 import { Link } from "../../router/Link";
 import { useQueryState } from "../../router/router";
 import { Button, IconButton } from "../../ui/Button";
-import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { EmptyState, ErrorNote } from "../../ui/Notes";
+import { RecordList } from "../../ui/RecordList";
 import { filterOf, KIND_NAMES, KINDS } from "./kinds";
 
 export function NotificationList() {
   const [query] = useQueryState();
   const filter = filterOf(query);
   const list = useInfiniteQuery(notificationListQuery(filter));
-  const { error, run } = useReading();
-  const found = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const client = useQueryClient();
+  const marking = useMutation({
+    mutationFn: (mark: () => Promise<unknown>) => mark(),
+    // The list and the bell show the marks.
+    onSuccess: () => client.invalidateQueries({ queryKey: notificationKeys.all }),
+  });
+  const found = recordsOf(list.data);
   const unread = list.data?.pages[0]?.num_unread ?? 0;
   const newest = found[0];
   return (
@@ -30,39 +35,19 @@ export function NotificationList() {
         <Filters filter={filter} />
         {unread > 0 && <span className="muted">{counted(unread, "unread", "unread")}</span>}
         {unread > 0 && newest && !filter.kind && (
-          <Button onClick={() => void run(() => markAllRead(newest.id))}>Mark all as read</Button>
+          <Button onClick={() => { marking.mutate(() => markAllRead(newest.id)); }}>Mark all as read</Button>
         )}
       </div>
-      {list.isPending && <Loading lines={6} />}
-      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-      {error !== null && <ErrorNote error={error} />}
-      {list.isSuccess && found.length === 0 && <Nothing filter={filter} />}
-      {found.length > 0 && (
+      {marking.error && <ErrorNote error={marking.error} />}
+      <RecordList list={list} isEmpty={found.length === 0} empty={<Nothing filter={filter} />} older="Show older notifications">
         <ul className="notifications">
           {found.map((each) => (
-            <Row key={each.id} notification={each} onRead={() => void run(() => markRead(each.id))} />
+            <Row key={each.id} notification={each} onRead={() => { marking.mutate(() => markRead(each.id)); }} />
           ))}
         </ul>
-      )}
-      <OlderRecords list={list} label="Show older notifications" />
+      </RecordList>
     </div>
   );
-}
-
-/** Runs a change of the marks, and repeats what shows them: the list and the bell. */
-function useReading() {
-  const client = useQueryClient();
-  const [error, setError] = useState<unknown>(null);
-  async function run(call: () => Promise<unknown>) {
-    setError(null);
-    try {
-      await call();
-      await client.invalidateQueries({ queryKey: notificationKeys.all });
-    } catch (failure) {
-      setError(failure);
-    }
-  }
-  return { error, run };
 }
 
 function Filters({ filter }: { filter: NotificationFilter }) {

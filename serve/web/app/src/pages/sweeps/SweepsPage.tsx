@@ -1,10 +1,11 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { sweepListQuery, type SweepSummary } from "../../api/sweeps";
+import { recordsOf } from "../../api/pages";
 import { useTitle } from "../../app/useTitle";
 import { ago, count, NONE, number } from "../../format/format";
 import { Link } from "../../router/Link";
-import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
-import { OlderRecords } from "../../ui/OlderRecords";
+import { EmptyState } from "../../ui/Notes";
+import { RecordList } from "../../ui/RecordList";
 import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
 import "../records.css";
@@ -14,25 +15,27 @@ import { SWEEP_LOOKS } from "./looks";
 export default function SweepsPage() {
   useTitle("Sweeps");
   const list = useInfiniteQuery(sweepListQuery);
-  const sweeps = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const sweeps = recordsOf(list.data);
   return (
     <>
       <div className="page-head">
         <h1>Sweeps</h1>
       </div>
-      {list.isPending && <Loading lines={6} />}
-      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
-      {list.isSuccess && sweeps.length === 0 && (
-        <EmptyState title="No sweeps yet">
-          <p>
-            A sweep repeats a job with other settings, and finds the best ones. Start one with the command{" "}
-            <code>ftlab sweep sweep.yaml</code>.
-          </p>
-        </EmptyState>
-      )}
-      {sweeps.length > 0 && <Table sweeps={sweeps} />}
-      <OlderRecords list={list} label="Show older sweeps" />
+      <RecordList list={list} isEmpty={sweeps.length === 0} empty={<NoSweeps />} older="Show older sweeps">
+        <Table sweeps={sweeps} />
+      </RecordList>
     </>
+  );
+}
+
+function NoSweeps() {
+  return (
+    <EmptyState title="No sweeps yet">
+      <p>
+        A sweep repeats a job with other settings, and finds the best ones. Start one with the command{" "}
+        <code>ftlab sweep sweep.yaml</code>.
+      </p>
+    </EmptyState>
   );
 }
 

@@ -1,4 +1,4 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { deleteTemplate, saveTemplate, templateKeys, templateQuery, type Template } from "../../api/templates";
 import { useTitle } from "../../app/useTitle";
@@ -25,17 +25,14 @@ function Shown({ template }: { template: Template }) {
   const client = useQueryClient();
   const [text, setText] = useState(template.text);
   const [isAsked, setAsked] = useState(false);
-  const [error, setError] = useState<unknown>(null);
   const isOwn = Boolean(template.owner);
-  async function save() {
-    setError(null);
-    try {
-      client.setQueryData(templateKeys.one(template.name), await saveTemplate(template.name, text));
-      await client.invalidateQueries({ queryKey: templateKeys.list });
-    } catch (failure) {
-      setError(failure);
-    }
-  }
+  const saving = useMutation({
+    mutationFn: () => saveTemplate(template.name, text),
+    onSuccess: (saved) => {
+      client.setQueryData(templateKeys.one(template.name), saved);
+      return client.invalidateQueries({ queryKey: templateKeys.list });
+    },
+  });
   return (
     <>
       <div className="page-head">
@@ -44,11 +41,11 @@ function Shown({ template }: { template: Template }) {
           <p className="muted">{isOwn ? "Your template" : "Built in: use it, and save your changes under another name"}</p>
         </div>
         {isOwn && <Button onClick={() => { setAsked(true); }}>Delete…</Button>}
-        {isOwn && <Button disabled={text === template.text || text.trim() === ""} onClick={() => void save()}>Save the changes</Button>}
+        {isOwn && <Button disabled={text === template.text || text.trim() === ""} onClick={() => { saving.mutate(); }}>Save the changes</Button>}
         <Link className="button button-primary" to={`/new?template=${encodeURIComponent(template.name)}`}>Use it</Link>
       </div>
       <div className="parts">
-        {error !== null && <ErrorNote error={error} />}
+        {saving.error && <ErrorNote error={saving.error} />}
         <textarea
           className="template-text mono"
           aria-label={`Text of ${template.name}`}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster.runs import attempt_record
-from cluster.runs.attempt_record import AttemptLog
+from cluster.runs import attempt_log
+from cluster.runs.attempt_log import AttemptLog
 from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START, add_job
@@ -309,7 +309,7 @@ def test_what_waits_when_the_attempt_is_ended_is_never_written(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, ending: str
 ):
     """The driver closes its log in the moment in which the coordinator has given the attempt up."""
-    monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 10)
+    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 10)
     attempt.running()
     attempt.written()
     with paused(attempt):

@@ -1,4 +1,4 @@
-"""Comparison of jobs: which of them may be compared, and in which settings they differ."""
+"""Comparison of the configs of jobs: which jobs may be compared, and in which settings they differ."""
 
 from collections.abc import Sequence
 from typing import Any

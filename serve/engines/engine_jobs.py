@@ -1,6 +1,5 @@
-"""Engines as leases of the queue: find the one that answers for a base model, or submit it. Every function blocks."""
+"""Engines as jobs of the queue: find the one that answers for a base model, or submit it. Every function blocks."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,7 +32,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Lease:
+class EngineJob:
     """The engine of a target."""
 
     job: JobRecord
@@ -43,7 +42,7 @@ class Lease:
     """A sentence about what it waits for."""
 
 
-def find_or_submit(services: Services, owner: str, target: Target, after: str | None = None) -> tuple[Lease, bool]:
+def find_or_submit(services: Services, owner: str, target: Target, after: str | None = None) -> tuple[EngineJob, bool]:
     """The engine of a target, and whether it was submitted now. Of concurrent callers, one submits it.
 
     One that is shared may be the job of another owner, whose request started it.
@@ -54,40 +53,40 @@ def find_or_submit(services: Services, owner: str, target: Target, after: str | 
     with services.store.read() as tx:
         row = _row_of(tx, owner, target, target.key(services.settings))
         record = tx.engines.find(*row)
-        if (lease := _alive(tx, record, owner)) is not None:
-            return lease, False
+        if (engine := _alive(tx, record, owner)) is not None:
+            return engine, False
         if record is not None and record.job_id == after:
             _raise_if_failed(tx, record.job_id, owner)
     with services.store.begin() as tx:
-        if (lease := _alive(tx, tx.engines.lock(*row), owner)) is not None:
-            return lease, False
-        return Lease(_submit(tx, services, owner, target, row), waits_for="Waiting for its turn."), True
+        if (engine := _alive(tx, tx.engines.lock(*row), owner)) is not None:
+            return engine, False
+        return EngineJob(_submit(tx, services, owner, target, row), waits_for="Waiting for its turn."), True
 
 
 def _row_of(tx: Transaction, owner: str, target: Target, key: str) -> tuple[str, str]:
     """Owner and key of the row that names the engine."""
     if not target.is_shared:
         return owner, key
-    lease = _alive(tx, tx.engines.find(SHARED, key), owner)
+    engine = _alive(tx, tx.engines.find(SHARED, key), owner)
     # One that waits may wait for a limit of its owner, which must not keep others waiting.
-    is_of_others = lease is not None and lease.job.owner != owner and lease.job.status is JobStatus.QUEUED
+    is_of_others = engine is not None and engine.job.owner != owner and engine.job.status is JobStatus.QUEUED
     return owner if is_of_others else SHARED, key
 
 
-def others(services: Services, owner: str, lease: Lease) -> list[Address]:
+def others(services: Services, owner: str, engine: EngineJob) -> list[Address]:
     """Where the other engines listen that the owner's requests started."""
     with services.store.read() as tx:
-        leases = [_alive(tx, record, owner) for record in tx.engines.of_owner(owner)]
-    return [found.address for found in leases if found and found.address and found.job.id != lease.job.id]
+        engines = [_alive(tx, record, owner) for record in tx.engines.of_owner(owner)]
+    return [found.address for found in engines if found and found.address and found.job.id != engine.job.id]
 
 
-def _alive(tx: Transaction, record: EngineRecord | None, owner: str) -> Lease | None:
+def _alive(tx: Transaction, record: EngineRecord | None, owner: str) -> EngineJob | None:
     job = _job(tx, record)
     if record is None or job is None or job.status.is_terminal or job.status in ABSENT:
         return None
     if job.status is JobStatus.RUNNING and record.attempt == job.attempt and record.address and record.token:
-        return Lease(job, Address(job.id, record.address, record.token))
-    return Lease(job, waits_for=_waits_for(tx, job, owner))
+        return EngineJob(job, Address(job.id, record.address, record.token))
+    return EngineJob(job, waits_for=_waits_for(tx, job, owner))
 
 
 def _job(tx: Transaction, record: EngineRecord | None) -> JobRecord | None:
@@ -138,8 +137,6 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target, row
         owner=owner,
         name=f"engine of {target.model}"[:200],
         config=config,
-        idempotency_key=None,
-        body_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         now=datetime.now(UTC),
         model_revision=target.revision,
         base_job_id=target.base_job_id,
