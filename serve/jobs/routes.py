@@ -211,8 +211,9 @@ async def submit_job(
     """Make the job, or find the one of the same idempotency key. `before_add` runs just before it is made."""
     if (earlier := await _submitted_before(caller, submission)) is not None:
         return earlier
-    parents = await caller.call(find_parents, submission.config)
-    prepared = await prepare(caller, replace(submission, parents=parents))
+    if names_jobs(submission.config):
+        submission = replace(submission, parents=await caller.call(find_parents, submission.config))
+    prepared = await prepare(caller, submission)
     if before_add is not None:
         await before_add()
     if prepared.earlier is not None:

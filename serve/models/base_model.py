@@ -87,7 +87,8 @@ async def ask_huggingface(services: Services, text: str) -> HubAnswer:
         if ref.kind in ("job", "model"):
             return NOT_ASKED
         if (folder := _folder(ref, services.settings)) is not None:
-            own = await in_thread(adapter_facts, folder)
+            # A thread of its own costs more than this look at the folder.
+            own = await in_thread(adapter_facts, folder) if os.path.isfile(folder / ADAPTER_CONFIG) else None
             base = own.base if own else None
         else:
             found = await services.huggingface.find(ref.id, ref.revision)
