@@ -115,7 +115,7 @@ class FakeCluster:
 
 
 class FakeEventHub:
-    """An `EventHubClient` that records what is published, and tells listeners nothing."""
+    """An `EventHubClient` that records what is published, and whose listeners wait forever."""
 
     def __init__(self) -> None:
         self.published: list[EventDocument] = []

@@ -1,10 +1,7 @@
 """Records of the changes of a job's config that are made when the job is resumed."""
 
-import json
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.failures import Change
@@ -42,19 +39,4 @@ class Adjustment(WireModel):
     @property
     def sentence(self) -> str:
         """The changes in one line: `training.learning_rate 0.0002 -> 0.0001`."""
-        return ", ".join(map(describe_change, self.changes))
-
-
-def describe_change(change: Change) -> str:
-    """One change as text."""
-    return f"{change.field} {_shown(change.from_)} -> {_shown(change.to)}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    if isinstance(value, Mapping):
-        return str(value.get("type", "other settings"))
-    if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return ", ".join(change.text for change in self.changes)

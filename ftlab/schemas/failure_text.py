@@ -1,11 +1,9 @@
 """The analysis of a failure as text: for the terminal, and as Markdown."""
 
-import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
-from ftlab.schemas.failures import Change, FailureAnalysis, Suggestion
+from ftlab.schemas.failures import FailureAnalysis, Suggestion
 
 
 def failure_lines(analysis: FailureAnalysis, width: int) -> list[str]:
@@ -24,11 +22,6 @@ def failure_markdown(analysis: FailureAnalysis) -> str:
     if analysis.resume_from is not None:
         parts += ["## Where to continue", f"Checkpoint `{analysis.resume_from.name}`. {analysis.resume_from.reason}"]
     return "\n\n".join(parts) + "\n"
-
-
-def change_text(change: Change) -> str:
-    """`training.max_grad_norm: 5.0 -> 1.0`."""
-    return f"{change.field}: {_value(change.from_)} -> {_value(change.to)}"
 
 
 def _lines(analysis: FailureAnalysis, width: int) -> Iterator[str]:
@@ -52,14 +45,14 @@ def _lines(analysis: FailureAnalysis, width: int) -> Iterator[str]:
 def _suggestion(number: int, found: Suggestion, width: int) -> Iterator[str]:
     lead = f"  {number}. "
     for change in found.changes:
-        yield f"{lead}{change_text(change)}"
+        yield f"{lead}{change.text}"
         lead = " " * len(lead)
     indent = " " * len(lead)
     yield from textwrap.wrap(f"{found.reason} {found.effect}", width, initial_indent=indent, subsequent_indent=indent)
 
 
 def _suggestion_markdown(number: int, found: Suggestion) -> str:
-    changes = ", ".join(f"`{change_text(change)}`" for change in found.changes)
+    changes = ", ".join(f"`{change.text}`" for change in found.changes)
     return f"{number}. {changes}\n\n   {found.reason} {found.effect}"
 
 
@@ -67,10 +60,6 @@ def _cause(analysis: FailureAnalysis) -> str:
     phase = f", phase: {analysis.phase}" if analysis.phase else ""
     attempt = f", attempt {analysis.attempt}" if analysis.attempt else ", before the first attempt"
     return f"Cause: {analysis.cause} ({analysis.confidence}), reason: {analysis.reason}{phase}{attempt}."
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _code(line: str) -> str:

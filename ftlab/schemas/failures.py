@@ -1,5 +1,7 @@
 """Why an attempt of a job failed, what to change, and where to continue."""
 
+import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -21,6 +23,11 @@ class Change(WireModel):
     """The value that the failed attempt had."""
     to: Any
     """The suggested value."""
+
+    @property
+    def text(self) -> str:
+        """The change in a line: `training.learning_rate 0.0002 -> 0.0001`."""
+        return f"{self.field} {_shown(self.from_)} -> {_shown(self.to)}"
 
 
 class Suggestion(WireModel):
@@ -66,3 +73,13 @@ class FailureAnalysis(WireModel):
     """Changes of the config, the most promising one first; none where the config is not at fault."""
     resume_from: ResumeFrom | None = None
     """`None` where the job has no checkpoint."""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    if isinstance(value, Mapping):
+        return str(value.get("type", "other settings"))
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{value:g}" if isinstance(value, float) else str(value)

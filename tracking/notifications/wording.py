@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from ftlab.schemas import EventKind, FailureAnalysis, FailurePayload, NoticePayload, StatusPayload
 from ftlab.schemas.adjustments import AdjustedBy
 from ftlab.schemas.events import ALARMS, AdjustedPayload
-from ftlab.schemas.failure_text import change_text
 from ftlab.schemas.notifications import NotificationKind
 from ftlab.status import ATTEMPT_STATUSES, JobKind, JobStatus
 from tracking.store.notifications import JobCursor, NewNotification
@@ -91,7 +90,7 @@ def _of_status(
     if kind is K.FAILED:
         parts += [] if analysis.sentence in payload.message else [analysis.sentence]
         if analysis.suggestions:
-            changes = ", ".join(map(change_text, analysis.suggestions[0].changes))
+            changes = ", ".join(change.text for change in analysis.suggestions[0].changes)
             parts.append(f"Suggested change: {changes}.")
         parts.append(f"'ftlab why {job.id}' shows the evidence.")
     reason = payload.reason or analysis.reason

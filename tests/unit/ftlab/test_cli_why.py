@@ -44,11 +44,11 @@ Evidence
     0 has  [31m23.69 GiB.
 
 Suggestions
-  1. training.per_device_train_batch_size: 16 -> 2
-     training.gradient_accumulation_steps: 1 -> 8
+  1. training.per_device_train_batch_size 16 -> 2
+     training.gradient_accumulation_steps 1 -> 8
      Same rows per step, in passes of 2 rows. By the estimate, a training step
      needs 15.3 GB instead of 98.1 GB (82.8 GB less).
-  2. load_in_4bit: false -> true
+  2. load_in_4bit false -> true
      QLoRA. It needs less.
 
 Continue from checkpoint step-00000200. It is the newest.

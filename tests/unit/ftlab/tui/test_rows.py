@@ -187,7 +187,7 @@ def test_only_a_failed_job_has_the_tab_why():
     assert Tab.WHY not in tabs_of(detail_of(running()))
     shown = text(why_tab(detail_of(failed()), 60))
     assert "Suggestions" in shown
-    assert "  1. training.learning_rate: 0.01 -> 0.001" in shown
+    assert "  1. training.learning_rate 0.01 -> 0.001" in shown
 
 
 def test_only_a_job_with_answers_has_the_tab_samples():

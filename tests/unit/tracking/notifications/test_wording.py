@@ -73,7 +73,7 @@ def test_a_failure_names_its_cause_and_what_to_change():
     assert (failed.job_id, failed.job_name, failed.event_seq) == ("job-1", "support-v3", 2)
     assert failed.message == (
         "It ran out of memory. The GPU ran out of memory. Suggested change: "
-        "training.per_device_train_batch_size: 8 -> 4. 'ftlab why job-1' shows the evidence."
+        "training.per_device_train_batch_size 8 -> 4. 'ftlab why job-1' shows the evidence."
     )
 
 

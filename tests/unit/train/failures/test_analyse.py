@@ -358,7 +358,7 @@ def test_the_text_fits_a_terminal():
     found = analyse(facts(reported("gpu_memory_evaluation")))
     lines = failure_lines(found, 80)
     assert max(map(len, lines)) <= 80
-    assert "  1. training.per_device_eval_batch_size: 16 -> 8" in lines
+    assert "  1. training.per_device_eval_batch_size 16 -> 8" in lines
     page = failure_markdown(found)
     assert page.startswith("# Why attempt 2 failed\n\nThe GPU's memory was used up in the evaluation at step 200")
-    assert "1. `training.per_device_eval_batch_size: 16 -> 8`" in page
+    assert "1. `training.per_device_eval_batch_size 16 -> 8`" in page
