@@ -1,9 +1,13 @@
 """Numbers, counts, durations, sizes and amounts of money as text."""
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+_CONTROLS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""The control characters of ASCII and Latin-1, which terminals obey."""
 
 
 def duration(seconds: float | None) -> str:
@@ -63,3 +67,14 @@ def money(amount: "Decimal", currency: str | None) -> str:
 def one_line(value: object) -> str:
     """Text without line breaks, tabs and terminal control characters."""
     return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+def without_controls(text: str) -> str:
+    """Text of several lines without terminal control characters. Any other character stays, such as joiners."""
+    return text.translate(_CONTROLS)
+
+
+def markdown_text(text: str) -> str:
+    """Text of users without a meaning in Markdown and HTML, on one line, as of a table."""
+    text = " ".join(one_line(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|#~>])", r"\\\1", text)

@@ -29,7 +29,7 @@ SUBSTITUTIONS = (
     (r"await ", ""),
     (r"Awaitable\[(\w+)\]", r"\1"),
     (r"\bAsync([A-Z]\w+)", r"\1"),
-    (r"\ba(close|iter_raw|iter_lines|read)\b", r"\1"),
+    (r"\ba(close|iter_raw|iter_bytes|read)\b", r"\1"),
     (r"\basync_?(contextmanager|receive)\b", r"\1"),
     (r"__a(enter|exit|iter)__", r"__\1__"),
 )

@@ -29,9 +29,12 @@ from tracking.store.leases import COORDINATOR
 from tracking.store.records import Lease
 
 LEASE_TTL_S = 10.0
-LEASE_RENEWED_BEFORE_END_S = LEASE_TTL_S * 2 / 3
+LEASE_TTL = timedelta(seconds=LEASE_TTL_S)
+RENEWED_BEFORE_END = LEASE_TTL * 2 / 3
 SESSION = "session"
 """The lease that records in which life of the cluster a coordinator completed its first tick."""
+CLOCK_STEP = timedelta(seconds=1)
+"""A clock that goes back by more was set; by less, it was adjusted."""
 LOOKS_UNTIL_ABANDONED = 6
 """A lease that this many checks, `LEASE_TTL_S` apart, find unchanged is no longer renewed."""
 
@@ -78,15 +81,20 @@ class Coordinator:
             drivers=self._drivers,
             limits=RunLimits(settings),
         )
+        self._ticked_at: datetime | None = None
+        self._faulty_gpus = FaultyGpus()
+        self._sweeps = Sweeps(suggestions)
+        self._make_parts()
+
+    def _make_parts(self) -> None:
+        """Begin with the parts that remember times."""
         stops = StopRequests()
         self._data_gate = DataGate()
         self._live_attempts = LiveAttempts(stops)
         self._orphaned_drivers = OrphanedDrivers()
-        self._faulty_gpus = FaultyGpus()
         self._spending_gate = SpendingGate()
         self._job_starter = JobStarter(stops, self._data_gate, self._spending_gate, self._faulty_gpus)
         self._standby = Standby()
-        self._sweeps = Sweeps(suggestions)
 
     def tick(self) -> None:
         """Make the cluster match the database once. Raises `FencedError` when another coordinator has taken over.
@@ -128,6 +136,11 @@ class Coordinator:
 
     def _begin(self) -> Tick:
         now = self._clock()
+        if self._ticked_at is not None and now < self._ticked_at - CLOCK_STEP:
+            # Measured from later times, no timeout would pass until the clock is there again.
+            logger.warning("The clock was set back by %s", self._ticked_at - now)
+            self._make_parts()
+        self._ticked_at = now
         lease = self._hold_lease(now)
         # Before the attempts are read: one that ends meanwhile must not look like one that has lost its driver.
         self._drivers.refresh()
@@ -160,7 +173,7 @@ class Coordinator:
             # Not before the commit: a lease that the database does not know would be taken for one that was lost.
             self._lease = lease
             self._is_new_session = session is None or session.holder != self._cluster.session()
-        elif self._lease.expires_at - now < timedelta(seconds=LEASE_RENEWED_BEFORE_END_S):
+        elif not RENEWED_BEFORE_END <= self._lease.expires_at - now <= LEASE_TTL:  # later: the clock was set back
             try:
                 with self._store.begin() as tx:
                     lease = tx.leases.renew(self._lease, ttl_s=LEASE_TTL_S, now=now)

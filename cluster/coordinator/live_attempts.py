@@ -69,8 +69,9 @@ class LiveAttempts:
         if tick.now - self._listed_nodes_at > timedelta(seconds=NODES_INTERVAL_S):
             self._nodes = frozenset(node.id for node in tick.cluster.fleet().nodes)
             self._listed_nodes_at = tick.now
-        # A run that is younger than the list may be on a machine that has just come.
-        is_older = attempt.created_at < self._listed_nodes_at
+        # A run that is younger than the list may be on a machine that has just come. Where it seems to begin later than
+        # now, the clock was set back.
+        is_older = not self._listed_nodes_at <= attempt.created_at <= tick.now
         return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
     def _revive(self, tick: Tick, attempt: AttemptRecord, job: JobRecord) -> None:

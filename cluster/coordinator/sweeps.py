@@ -9,7 +9,7 @@ from cluster.coordinator.transitions import publish
 from cluster.interfaces import new_job_of
 from cluster.runs.run_limits import spent_by, trials_run_time_s
 from cluster.search.halving import promotable
-from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError, RateLimitError
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError, RateLimitError, ServiceUnavailableError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config
@@ -50,6 +50,10 @@ class Sweeps:
             except (InvalidRequestError, SearchError) as error:
                 # This version cannot read what another one accepted, or cannot search. The queue must go on.
                 _end(tick, sweep, SweepStatus.FAILED, error.message)
+            except ServiceUnavailableError:
+                raise
+            except Exception:  # an edge: no fault of one sweep keeps the jobs of others waiting
+                logger.exception("Sweep %s could not be advanced", sweep.id)
 
     def _advance(self, tick: Tick, sweep: SweepRecord) -> None:
         config = sweep.parsed

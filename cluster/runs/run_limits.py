@@ -33,8 +33,11 @@ class Limit:
 
 
 def lasted_s(attempts: Iterable[AttemptRecord], now: datetime) -> float:
-    """Seconds that the attempts have lasted together, from the claim of each to its end."""
-    return sum(((attempt.ended_at or now) - attempt.created_at).total_seconds() for attempt in attempts)
+    """Seconds that the attempts have lasted together, from the claim of each to its end.
+
+    One during which the clock was set back beyond its beginning lasted no time.
+    """
+    return sum(max(0.0, ((each.ended_at or now) - each.created_at).total_seconds()) for each in attempts)
 
 
 def has_limit(job: JobRecord) -> bool:

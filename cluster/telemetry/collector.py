@@ -57,11 +57,12 @@ class Collector:
         self._take(watched_by_node(attempts), now)
         live = {JobRef(attempt.job_id, attempt.number) for attempt in attempts}
         has_ended, self._live = self._live - live, live
-        # The samples of an attempt that has ended are written soon, so that its job's page is complete.
-        if has_ended or now - self._written_at >= (WRITE_INTERVAL if live else IDLE_WRITE_INTERVAL):
+        # The samples of an attempt that has ended are written soon, so that its job's page is complete. So are those
+        # that would wait for a clock that was set back.
+        if has_ended or abs(now - self._written_at) >= (WRITE_INTERVAL if live else IDLE_WRITE_INTERVAL):
             self._write()
             self._written_at = now
-        if now - self._thinned_at >= THIN_INTERVAL:
+        if abs(now - self._thinned_at) >= THIN_INTERVAL:
             self._thin(now)
             self._thinned_at = now
 

@@ -10,6 +10,7 @@ import typer
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
 from ftlab.cli.watch import complete_job
+from ftlab.formatting import without_controls
 
 POLL_S = 3.0
 NOT_READY = "engine_not_ready"
@@ -95,7 +96,7 @@ def _answer(session: Session, name: str, conversation: Conversation, options: di
         pieces = []
         for piece in session.client.chat.stream(name, conversation, tries_once=True, **options):
             pieces.append(piece)
-            print(_printable(piece), end="", flush=True)
+            print(without_controls(piece), end="", flush=True)
         print(flush=True)
         return "".join(pieces)
 
@@ -117,8 +118,3 @@ def _patiently(session: Session, ask: Any) -> Any:
                 said = error.message
                 session.output.talk(said)
         time.sleep(POLL_S)
-
-
-def _printable(text: str) -> str:
-    """Text without control characters that a terminal would obey."""
-    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)

@@ -9,6 +9,7 @@ from ftlab.cli.app import app
 from ftlab.cli.jobs import YesOption, confirm
 from ftlab.cli.session import Session, command
 from ftlab.cli.watch import JobArgument
+from ftlab.formatting import without_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,7 +237,7 @@ def _for_each(
     if session.output.as_json and changed:
         session.output.json(changed if len(jobs) > 1 else changed[0])
     for other in errors[1:]:
-        print(f"ftlab: {other.message}", file=sys.stderr)
+        print(without_controls(f"ftlab: {other.message}"), file=sys.stderr)
     if errors:
         raise errors[0]
 

@@ -87,7 +87,7 @@ def results(
     """Show what an evaluation found: values with intervals, tests, and the worst and best rows."""
     if rows:
         for row in session.client.evaluations.rows(job):
-            session.output.data(row.model_dump_json(exclude_defaults=True))
+            session.output.json_line(row.model_dump(mode="json", exclude_defaults=True))
         return
     _print_results(session, session.client.evaluations.results(job))
 

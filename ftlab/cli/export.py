@@ -41,6 +41,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a tuned model for vLLM, Ollama or llama.cpp, checked against the tuned model."""
+    from ftlab.cli.download import target_file
     from ftlab.cli.follow import detaching, follow_to_end
     from ftlab.cli.submit import report_submitted
 
@@ -64,7 +65,7 @@ def export(
     if output is None:
         return
     for artifact in done.artifacts:
-        target = output / f"{done.job_id}-{artifact.name}.zip"
+        target = target_file(output, f"{done.job_id}-{artifact.name}.zip")
         with session.output.transfer(f"Downloading {target.name}") as on_progress:
             session.client.exports.download(done.job_id, artifact.name, target, on_progress)
         session.output.talk(f"Saved {target}.")

@@ -44,7 +44,7 @@ from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
 from ftlab.errors import FineTuneLabError, JobEndedError
-from ftlab.formatting import one_line
+from ftlab.formatting import one_line, without_controls
 from ftlab.version import installed_version
 
 
@@ -56,7 +56,7 @@ def main() -> NoReturn:
         _explain(error)
         sys.exit(exit_code_of(error))
     except OSError as error:
-        print(f"ftlab: {_what_failed(error)}", file=sys.stderr)
+        print(without_controls(f"ftlab: {_what_failed(error)}"), file=sys.stderr)
         sys.exit(ExitCode.ERROR)
     sys.exit(ExitCode.OK)
 
@@ -66,7 +66,7 @@ def _explain(error: FineTuneLabError) -> None:
         for line in error.log_tail:
             print(f"  | {one_line(line)}", file=sys.stderr)
     request = f" (request {error.request_id})" if error.request_id and error.status >= 500 else ""
-    print(f"ftlab: {error.message}{request}", file=sys.stderr)
+    print(without_controls(f"ftlab: {error.message}{request}"), file=sys.stderr)
 
 
 def _what_failed(error: OSError) -> str:

@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 
 from ftlab.cli.text import ago, aligned, local_time, without_optional
 from ftlab.client.wire import OnProgress
-from ftlab.formatting import one_line
+from ftlab.formatting import one_line, without_controls
 
 Item = TypeVar("Item")
+
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+"""Control characters that terminals obey, as JSON escapes them."""
 
 
 class Output:
@@ -29,18 +32,18 @@ class Output:
         return sys.stderr.isatty() and not self.quiet
 
     def data(self, text: str) -> None:
-        print(text, flush=True)
+        print(without_controls(text), flush=True)
 
     def talk(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(without_controls(text), file=sys.stderr, flush=True)
 
     def json(self, value: Any) -> None:
         """Print pydantic models and plain data as one JSON document."""
-        self.data(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+        print(json_text(value, indent=2), flush=True)
 
     def json_line(self, value: Any) -> None:
-        self.data(json.dumps(value, default=_plain, ensure_ascii=False))
+        print(json_text(value), flush=True)
 
     def page(self, path: Path, markup: str) -> None:
         """Write a report as a file."""
@@ -119,6 +122,11 @@ class Output:
         with Progress(*parts, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(label, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A JSON document in which all control characters are escaped, also those that JSON may hold as they are."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent).translate(_ESCAPED)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Common options, client and output of every command that connects to the service."""
 
 import inspect
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -107,7 +106,7 @@ def command(
     def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
         def run(context: typer.Context, server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
             from ftlab.cli.exits import exit_code_of
-            from ftlab.cli.output import Output
+            from ftlab.cli.output import Output, json_text
             from ftlab.errors import FineTuneLabError
 
             if context.invoked_subcommand is not None:
@@ -120,7 +119,7 @@ def command(
                 except FineTuneLabError as error:
                     if not as_json:
                         raise
-                    print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
+                    print(json_text(error.to_wire()), file=sys.stderr, flush=True)
                     raise typer.Exit(exit_code_of(error)) from None
 
         own = list(inspect.signature(function).parameters.values())[1:]

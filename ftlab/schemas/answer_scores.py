@@ -1,5 +1,6 @@
 """Scores of a generated answer without another model: rewards of reinforcement learning, and metrics of evaluations."""
 
+import json
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,6 +9,9 @@ from pydantic import AfterValidator, Field
 from ftlab.schemas.common import StrictModel
 
 MAX_PATTERN_CHARS = 1000
+MAX_SCHEMA_CHARS = 65_536
+MAX_SCHEMA_ITEMS = 1000
+"""Items of a list in a JSON Schema: its check compares each with each where they cannot be sorted."""
 
 
 def _compiles(pattern: str) -> str:
@@ -73,11 +77,26 @@ class NumericAnswer(AnswerScore):
     """Largest difference between two numbers that count as equal."""
 
 
+def _is_small(definition: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(definition)) > MAX_SCHEMA_CHARS:
+        raise ValueError(f"must have at most {MAX_SCHEMA_CHARS:,} characters as JSON")
+    level: list[Any] = [definition]
+    while level:
+        if any(isinstance(value, list) and len(value) > MAX_SCHEMA_ITEMS for value in level):
+            raise ValueError(f"must have no list of more than {MAX_SCHEMA_ITEMS:,} items")
+        level = [child for value in level for child in _children(value)]
+    return definition
+
+
+def _children(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
 class JsonSchema(AnswerScore):
     """1 where the answer is valid JSON and follows the schema, else 0."""
 
     type: Literal["json_schema"] = "json_schema"
-    definition: dict[str, Any] | None = None
+    definition: Annotated[dict[str, Any], AfterValidator(_is_small)] | None = None
     """A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail."""
 
 

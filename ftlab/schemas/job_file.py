@@ -138,11 +138,21 @@ def _parse(model: type[AnyJobConfig], value: Any, source: str) -> AnyJobConfig:
         raise InvalidRequestError(f"{source} must be a mapping of settings, such as 'model: org/name'.", "invalid_body")
     try:
         # Over JSON, as the service reads it, so that both judge alike.
-        return model.model_validate_json(json.dumps(value, default=str))
+        return model.model_validate_json(json_of(value, source))
     except ValidationError as error:
         problems = problems_of(error, model)
         message = f"{source}: {summary(problems)}"
         raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
+
+
+def json_of(value: Any, source: str) -> str:
+    """A decoded document as JSON. Raise `InvalidRequestError` for what YAML can hold and JSON cannot."""
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidRequestError(
+            f"{source} must have texts as names of settings, and no alias (*name) that contains itself.", "invalid_yaml"
+        ) from None
 
 
 def short_document(config: JobConfig) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import is_typeddict
 
+from ftlab.formatting import one_line
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import KIND_ERRORS, WRONG_TAG, broken_rule
 
 MAX_PROBLEMS = 3
 """Most problems that one message names; the rest are counted."""
 
+MAX_FIELD_CHARS = 200
 MAX_RELATED = 20
 """Errors of one value that are looked at: a union has one for each of its kinds."""
 
@@ -82,18 +84,29 @@ def _importance(entry: ErrorDetails) -> int:
 
 
 def _problems(entries: list[ErrorDetails], model: type[BaseModel]) -> list[Problem]:
-    """One problem a field; that of a list or group is left out where one of its items is at fault."""
+    """One problem a field; that of a list or group is left out where one of its items is at fault.
+
+    There may be very many: those that no message names have no sentence.
+    """
     by_path: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for entry in sorted(entries, key=_importance):
         by_path.setdefault(_path(entry, model), []).append(entry)
     parents = {path[:length] for path in by_path for length in range(1, len(path))}
-    return [_problem(found, model) for path, found in by_path.items() if path not in parents]
+    at_fault = [(path, found) for path, found in by_path.items() if path not in parents]
+    described = [_problem(found, model) for _, found in at_fault[:MAX_PROBLEMS]]
+    return described + [Problem(_named(path), "") for path, _ in at_fault[MAX_PROBLEMS:]]
 
 
 def _problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Problem:
     """The problem of one field. A union has one entry for each of its kinds."""
     path = _path(entries[0], model)
-    return Problem(".".join(path), _sentence(path, entries, model))
+    return Problem(_named(path), _sentence(path, entries, model))
+
+
+def _named(path: Sequence[str]) -> str:
+    """The dotted path on one line, shortened, as a key of a document may be anything."""
+    name = one_line(".".join(path))
+    return name if len(name) <= MAX_FIELD_CHARS else f"{name[:MAX_FIELD_CHARS]}…"
 
 
 def _path(entry: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
@@ -102,7 +115,7 @@ def _path(entry: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[BaseModel]) -> str:
-    field = ".".join(path) or "the document"
+    field = _named(path) or "the document"
     first = entries[0]
     if first["type"] == "extra_forbidden":
         if field in _dotted_fields(model):  # one of another kind of the group

@@ -1,6 +1,5 @@
 """Rules of a sweep that need the config of its job: whether each parameter is a setting that takes its values."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
-from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.job_file import json_of, parse_job_config
 from ftlab.schemas.problems import problems_of, summary
 from ftlab.schemas.sweeps import (
     DEFAULT_TRIALS,
@@ -53,7 +52,7 @@ def parse_sweep(value: Any, source: str = "The sweep") -> SweepConfig:
         raise InvalidRequestError(message, "invalid_config")
     try:
         # Over JSON, as the service reads it, so that both judge alike.
-        return SweepConfig.model_validate_json(json.dumps(value, default=str))
+        return SweepConfig.model_validate_json(json_of(value, source))
     except ValidationError as error:
         problems = problems_of(error, SweepConfig)
         message = f"{source}: {summary(problems)}"
@@ -70,9 +69,10 @@ def check_sweep(sweep: SweepConfig) -> CheckedSweep:
     largest = {name: _largest(parameter) for name, parameter in sweep.parameters.items()}
     job = parse_job_config(sweep.trial_document(largest), "The job with the largest values of parameters")
     variants = tuple((name, value) for name, parameter in sweep.parameters.items() for value in _others(parameter))
-    if len(variants) > MAX_VALUES:
-        message = f"parameters has {len(variants):,} values together, and a sweep has at most {MAX_VALUES:,}"
-        raise _invalid(message, "parameters")
+    _check_number(len(variants), "parameters")
+    if isinstance(sweep.method, GridSearch):
+        for name, parameter in sweep.parameters.items():
+            _check_number(_num_grid_values(parameter), f"parameters.{name}")
     for name, value in variants:
         parse_job_config(sweep.trial_document(largest | {name: value}), f"parameters.{name}")
     whole = frozenset(name for name in sweep.parameters if _is_whole(job, name))
@@ -86,10 +86,19 @@ def grid_values(parameter: Parameter) -> list[Value]:
     """The values of a parameter of a grid, in order."""
     if parameter.values is not None:
         return list(parameter.values)
-    (low, high), step = parameter.bounds, parameter.step
+    low, _ = parameter.bounds
+    step = parameter.step
     assert step is not None
     # Not summed up, so that errors do not add; the last value may miss the end by a rounding error.
-    return [low + number * step for number in range(math.floor((high - low) / step + 1e-9) + 1)]
+    return [low + number * step for number in range(_num_grid_values(parameter))]
+
+
+def _num_grid_values(parameter: Parameter) -> int:
+    if parameter.values is not None:
+        return len(parameter.values)
+    (low, high), step = parameter.bounds, parameter.step
+    assert step is not None
+    return math.floor((high - low) / step + 1e-9) + 1
 
 
 def _check_names(sweep: SweepConfig) -> None:
@@ -152,6 +161,11 @@ def _check_whole(name: str, parameter: Parameter) -> None:
             raise _invalid(f"parameters.{name}.{end} must be a whole number, as the setting is", f"parameters.{name}")
 
 
+def _check_number(num_values: int, field: str) -> None:
+    if num_values > MAX_VALUES:
+        raise _invalid(f"{field} has {num_values:,} values, and a sweep has at most {MAX_VALUES:,}", field)
+
+
 def _check_objective(sweep: SweepConfig, job: JobConfig) -> None:
     metric = sweep.objective.metric
     if metric.startswith("eval_") and not job.has_evaluation:
@@ -165,7 +179,7 @@ def _check_objective(sweep: SweepConfig, job: JobConfig) -> None:
 def _max_trials(sweep: SweepConfig) -> int:
     if not isinstance(sweep.method, GridSearch):
         return sweep.max_trials or DEFAULT_TRIALS
-    size = math.prod(len(grid_values(parameter)) for parameter in sweep.parameters.values())
+    size = math.prod(map(_num_grid_values, sweep.parameters.values()))
     if sweep.max_trials is None and size > MAX_TRIALS:
         raise _invalid(
             f"parameters has {size:,} combinations, and a sweep has at most {MAX_TRIALS:,} trials; set max_trials, or "

@@ -18,6 +18,12 @@ MAX_TRIALS = 1000
 DEFAULT_TRIALS = 20
 MAX_PARAMETERS = 50
 MAX_VALUES = 1000
+MAX_NAME_CHARS = 200
+"""Characters of the name of a parameter."""
+MAX_STEPS = 10**9
+"""Steps of a range."""
+LARGEST = 1e300
+"""Largest number of a range: differences and quotients of such numbers are finite."""
 Number = int | float
 Value = bool | int | float | str
 """A value that a parameter takes."""
@@ -164,6 +170,8 @@ class SweepConfig(StrictModel):
     @model_validator(mode="after")
     def _ranges_are_whole(self) -> Self:
         for name, parameter in self.parameters.items():
+            if len(name) > MAX_NAME_CHARS:
+                raise ValueError(f"parameters has a name of more than {MAX_NAME_CHARS} characters")
             if (why := _fault_of(parameter)) is not None:
                 raise ValueError(f"parameters.{name} {why}")
             if isinstance(self.method, GridSearch) and parameter.values is None and parameter.step is None:
@@ -183,6 +191,8 @@ def _fault_of(parameter: Parameter) -> str | None:
         return None if len(set(parameter.values)) == len(parameter.values) else "must not have a value twice"
     if low is None or high is None:
         return "needs 'values', or 'min' and 'max'"
+    if any(abs(end) > LARGEST for end in (low, high, parameter.step or 0)):
+        return f"must have numbers of at most {LARGEST:g}"
     if low >= high:
         return "must have a 'min' below its 'max'"
     if parameter.log and low <= 0:
@@ -191,6 +201,8 @@ def _fault_of(parameter: Parameter) -> str | None:
         return "must not have both 'log' and 'step'"
     if parameter.step is not None and not 0 < parameter.step <= high - low:
         return "must have a 'step' above 0 that is not larger than the range"
+    if parameter.step is not None and high - low > parameter.step * MAX_STEPS:
+        return f"must have a 'step' that gives at most {MAX_STEPS:,} values"
     return None
 
 

@@ -147,7 +147,8 @@ def _read_manifest(folder: Path) -> bytes:
 
 
 def _dos_time(at: datetime) -> bytes:
-    """The time in ZIP format, which has a resolution of two seconds (APPNOTE 4.4.6)."""
+    """The time in ZIP format, which begins in 1980 and has a resolution of two seconds (APPNOTE 4.4.6)."""
+    at = max(at, datetime(1980, 1, 1, tzinfo=UTC))  # some machines start in 1970, until they find out the time
     date = (at.year - 1980) << 9 | at.month << 5 | at.day
     time = at.hour << 11 | at.minute << 5 | at.second // 2
     return time.to_bytes(2, "little") + date.to_bytes(2, "little")

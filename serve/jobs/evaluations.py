@@ -11,6 +11,7 @@ from starlette.responses import Response
 from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.lines import lines_in
 from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
 from ftlab.schemas.evaluation import Metric, Perplexity
 from ftlab.schemas.evaluation_results import (
@@ -89,7 +90,7 @@ def results(services: Services, owner: str, job: str) -> EvaluationResults:
 
 def rows(services: Services, owner: str, job: str, after: int, limit: int) -> AnsweredRowList:
     """One page of the rows. Raises what `results` raises."""
-    lines = _file_text(services, owner, job, ROWS_FILE).splitlines()
+    lines = lines_in(_file_text(services, owner, job, ROWS_FILE))
     found = (AnsweredRow.model_validate_json(line) for line in islice(lines, after, after + limit + 1))
     page = list(found)
     return AnsweredRowList(data=page[:limit], has_more=len(page) > limit)

@@ -21,7 +21,6 @@ from serve.context import Caller, CallerContext
 from serve.http.errors import internal_error
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import JobId
-from serve.http.responses import in_thread
 from serve.jobs.exports import artifact_folder
 from serve.jobs.hub_upload import HubTarget, UploadStopped, open_repository, upload
 from serve.streams.descriptions import MEDIA_TYPE
@@ -52,7 +51,9 @@ async def push_artifact(caller: Caller, job_id: JobId, artifact: str, push: Json
         raise ServiceUnavailableError(
             "The service is busy with other uploads to the hub. Try again when one of them is done.", "hub_away"
         )
-    target = await in_thread(open_repository, push, folder, services.hub_endpoint)
+    # On a thread of uploads too: those of requests must not wait for a hub that is slow.
+    opening = partial(open_repository, push, folder, services.hub_endpoint)
+    target = await anyio.to_thread.run_sync(opening, limiter=services.hub_uploads)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     title = f"{artifact} of {job.name}, exported by FineTune Lab in job {job.id}"
     return StreamingResponse(_messages(caller, target, folder, title), media_type=MEDIA_TYPE, headers=headers)

@@ -25,7 +25,7 @@ from serve.openai.files import FORM_TEXTS, check_form, read_options, to_file
 from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
 from serve.openai.route import After, OpenAiRoute
-from serve.openai.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload
+from serve.openai.uploads import CompleteUpload, CreateUpload
 
 router = APIRouter(
     prefix="/v1", tags=["OpenAI-compatible"], route_class=OpenAiRoute, dependencies=[Depends(refuse_unknown)]
@@ -108,7 +108,7 @@ async def add_part(request: Request, caller: Caller, upload: UploadId) -> Respon
     form = MultipartFile(request.headers.get("content-type", ""), "data")
     part = await caller.call(uploads.new_part, own)
     try:
-        received = await receive(request, part.path, MAX_PART_BYTES, form)
+        received = await receive(request, part.path, part.max_bytes, form)
         return reply(await caller.call(uploads.keep_part, own, part, received))
     finally:
         with CancelScope(shield=True):

@@ -176,7 +176,7 @@ def _weights(formula: str, names: Mapping[str, object], field: str) -> dict[str,
     """The weight of each grader in a formula that is a sum of them, such as `0.8 * a + 0.2 * b`."""
     try:
         weights = _terms(ast.parse(formula.strip(), mode="eval").body, 1.0)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         what = f"{field} must be a weighted sum of the graders, such as '0.8 * a + 0.2 * b'"
         raise _unsupported(what, field) from None
     if unknown := next((name for name in weights if name not in names), None):

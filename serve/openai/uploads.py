@@ -68,6 +68,7 @@ class NewPart:
 
     id: str
     path: Path
+    max_bytes: int
 
 
 def start(services: Services, owner: str, body: CreateUpload) -> OpenAiUpload:
@@ -90,7 +91,7 @@ def new_part(services: Services, owner: str, upload: str) -> NewPart:
     if sum(there) > 2 * record.size_bytes or len(there) >= MAX_PARTS:
         raise PayloadTooLargeError("The parts hold more than twice the bytes of the upload; complete or cancel it.")
     part = new_id("part").replace("-", "_")
-    return NewPart(part, folder / f".{part}")
+    return NewPart(part, folder / f".{part}", min(MAX_PART_BYTES, record.size_bytes))
 
 
 def keep_part(services: Services, owner: str, upload: str, part: NewPart, received: ReceivedFile) -> OpenAiUploadPart:

@@ -22,6 +22,9 @@ REPLY: dict[str, Any] = {
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }  # fmt: skip
 
+PIECES = ("Hel", "lo\x1b[2J\u2028\x85!")
+"""The pieces of an answer: what terminals would obey, and line breaks of Unicode, which JSON may hold as they are."""
+
 
 class FakeEngines:
     """Starts the engines of the queue as soon as the coordinator is woken: one HTTP server plays all of them."""
@@ -51,10 +54,10 @@ class FakeEngines:
         return JSONResponse(REPLY | {"model": body["model"]})
 
     async def parts(self) -> Any:
-        for content in ("Hel", "lo\x1b[2J"):
+        for content in PIECES:
             choice = {"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": None}
             chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-            yield f"data: {json.dumps(chunk)}\n\n".encode()
+            yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
             if self.cut:
                 raise OSError("the engine dies")
         yield b"data: [DONE]\n\n"

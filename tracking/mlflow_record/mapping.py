@@ -88,7 +88,7 @@ def run_time_points(attempts: Sequence[AttemptRecord]) -> list[Point]:
     points, total_s = [], 0.0
     for attempt in attempts:
         if attempt.ended_at is not None:
-            total_s += (attempt.ended_at - attempt.created_at).total_seconds()
+            total_s += max(0.0, (attempt.ended_at - attempt.created_at).total_seconds())
             points.append(Point(metric_key(RUN_TIME), total_s, to_ms(attempt.ended_at), attempt.number))
     return points
 

@@ -1,10 +1,10 @@
 """The descriptions that MLflow shows on the page of a run and of a model version, in Markdown."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ftlab.formatting import markdown_text
 from ftlab.schemas import EvaluationConfig, ExportConfig, JobConfig
 from tracking.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, JobRecord, ModelRecord
 
@@ -32,14 +32,14 @@ class RunFacts:
     def run_time_s(self) -> float:
         """Seconds of all attempts that have ended, without queue and pauses."""
         ends = [(attempt.created_at, attempt.ended_at) for attempt in self.attempts]
-        return sum((ended - started).total_seconds() for started, ended in ends if ended is not None)
+        return sum(max(0.0, (ended - started).total_seconds()) for started, ended in ends if ended is not None)
 
 
 def run_note(facts: RunFacts, server_url: str) -> str:
     """What was done, the result, how to download it, and the job's record in the API."""
     job = facts.job
     rows = [
-        ("Status", f"{job.status}. {plain(job.message)}" if job.message else job.status),
+        ("Status", f"{job.status}. {markdown_text(job.message)}" if job.message else job.status),
         ("Steps", f"{job.step} of {job.total_steps}" if job.total_steps else None),
         ("Loss", number(job.loss)),
         ("Eval loss", _eval_loss(facts)),
@@ -103,7 +103,7 @@ def _datasets(facts: RunFacts) -> str:
 def _dataset(dataset: DatasetRecord | None) -> str:
     if dataset is None:
         return "a dataset that was removed"
-    return f"**{plain(dataset.name)}** ({dataset.num_rows:,} rows)"
+    return f"**{markdown_text(dataset.name)}** ({dataset.num_rows:,} rows)"
 
 
 def _eval_loss(facts: RunFacts) -> str | None:
@@ -123,7 +123,7 @@ def _run_time(facts: RunFacts) -> str | None:
 
 def _adjustments(facts: RunFacts) -> str | None:
     """The settings that were changed since the submission; MLflow's parameters keep their first values."""
-    changed = [f"after attempt {each.attempt}: {plain(each.sentence)}" for each in facts.job.adjustments]
+    changed = [f"after attempt {each.attempt}: {markdown_text(each.sentence)}" for each in facts.job.adjustments]
     return "; ".join(changed) or None
 
 
@@ -136,12 +136,6 @@ def table(rows: Iterable[tuple[str, str | None]]) -> str:
 def number(value: float | None) -> str | None:
     """The value with four digits."""
     return None if value is None else f"{value:.4g}"
-
-
-def plain(text: str) -> str:
-    """The text with Markdown's and HTML's special characters escaped, on one line of a table."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]|#~>])", r"\\\1", text)
 
 
 def _code(text: str) -> str:

@@ -4,12 +4,13 @@ import json
 import logging
 from collections.abc import Sequence
 
+from ftlab.formatting import markdown_text
 from ftlab.schemas.sweeps import Objective, SweepStatus
 from tracking.best_trials import best_so_far, best_trial
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, RunState
 from tracking.mlflow_record.mapping import MAX_TAG_LENGTH, Point, identity_tags, params_from, to_ms
 from tracking.mlflow_record.metric_names import metric_key
-from tracking.mlflow_record.run_note import NOTE_TAG, number, plain, table
+from tracking.mlflow_record.run_note import NOTE_TAG, number, table
 from tracking.store import Store
 from tracking.store.sweeps import SweepRecord, TrialRecord
 
@@ -105,10 +106,10 @@ def tags_of(sweep: SweepRecord, trials: Sequence[TrialRecord], server_url: str) 
             tags["ftlab.best.job_id"] = best.job_id
     method = str(sweep.config["method"]["type"]).replace("_", " ")
     rows = [
-        ("Status", f"{sweep.status}. {plain(sweep.message)}"),
-        ("Objective", f"{objective.direction} {plain(objective.metric)}"),
+        ("Status", f"{sweep.status}. {markdown_text(sweep.message)}"),
+        ("Objective", f"{objective.direction} {markdown_text(objective.metric)}"),
         ("Trials", f"{len(trials)} of {sweep.max_trials}"),
-        ("Best", found and plain(found)),
+        ("Best", found and markdown_text(found)),
         ("Sweep", f"[{sweep.id}]({server_url}/sweeps/{sweep.id})"),
     ]
     names = ", ".join(f"`{name}`" for name in sweep.config["parameters"])

@@ -32,8 +32,8 @@ def type_of(url: str) -> ChannelType:
 def check_webhook(url: str, secret: str | None, settings: Settings) -> None:
     """Raise `InvalidRequestError` for a webhook that cannot be used."""
     parts = _split(url)
-    if not parts.hostname or not url.isascii() or re.search(r"\s", url):
-        raise _invalid_url("url must be a URL with a host, in ASCII and without spaces")
+    if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
+        raise _invalid_url("url must be a URL with a host, in printable ASCII and without spaces")
     if parts.username is not None or parts.fragment:
         raise _invalid_url("url must not contain a user, a password or a fragment")
     if parts.scheme == "http" and not is_allowed_private(parts.hostname, settings.notify_private_hosts):
@@ -84,7 +84,8 @@ def shown_target(url: str) -> str:
     if type_of(url) is ChannelType.MAIL:
         return mail_address(url)
     if type_of(url) is ChannelType.APPRISE:
-        return f"{urlsplit(url).scheme}://..."
+        # Apprise has its own rules: what it takes is not always a URL for `urlsplit`.
+        return f"{url.partition(':')[0].lower()}://..."
     parts = _split(url)
     more = "/..." if parts.path.strip("/") or parts.query else ""
     port = f":{parts.port}" if parts.port else ""

@@ -109,7 +109,7 @@ async def _post(url: str, body: bytes, headers: dict[str, str], private_hosts: C
         raise Undeliverable(f"{host} did not answer within {TIMEOUT_S:.0f} s.") from None
     except httpx2.TimeoutException:
         raise Undeliverable(f"{host} did not answer in time.") from None
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Undeliverable(f"The connection to {host} failed ({type(error).__name__}).") from None
 
 

@@ -4,7 +4,7 @@ Every query uses a partial index of the queued jobs, so that finished jobs cost 
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,6 +26,9 @@ from tracking.store.errors import StaleJobError
 from tracking.store.job_reads import COLUMNS, JobReads, JobRecords
 from tracking.store.paging import invalid_cursor
 from tracking.store.rows import IS_QUEUED, QUEUE_ORDER, UNFINISHED, is_queued, jobs
+
+FARTHEST_RETRY = timedelta(minutes=10)
+"""No job waits for its retry for so long: a later time is from before the clock was set back."""
 
 
 class JobQueue(JobReads):
@@ -188,7 +191,8 @@ class JobQueue(JobReads):
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now)
+    is_far = jobs.c.not_before > now + FARTHEST_RETRY
+    return or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now, is_far)
 
 
 def _owners_in_queue() -> Select[tuple[str]]:

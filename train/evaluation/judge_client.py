@@ -1,10 +1,11 @@
 """Requests to a judge: a model behind an OpenAI-compatible API, asked at temperature 0."""
 
 import json
-import math
 import re
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -19,10 +20,21 @@ FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 30.0
 LONGEST_ASKED_S = 60.0
 """Longest pause that a judge may ask for."""
 CONNECT_TIMEOUT_S = 10.0
+MAX_REPLY_BYTES = 4 * 1024**2
+"""Longest reply that is read: many times `max_tokens`."""
 REFUSED_REQUESTS = frozenset({400, 413, 422})
 """Statuses of a judge that refuses one request, such as one that is too long, and may accept others."""
 TEMPORARY = frozenset({408, 409, 425, 429})
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What a judge replied; `content` is the body of a success, unless that is longer than `MAX_REPLY_BYTES`."""
+
+    status: int
+    retry_after: str | None
+    content: bytes | None = None
 
 
 class RequestRefusedError(Exception):
@@ -63,16 +75,16 @@ class JudgeClient:
         for num_tries in range(1, MAX_TRIES + 1):
             wait_s = backoff_s(num_tries, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
             try:
-                reply = self._http.post(f"{self.server.url}/chat/completions", json=self._request(prompt))
-            except httpx2.TimeoutException:
+                reply = self._post(self._request(prompt))
+            except (httpx2.TimeoutException, TimeoutError):
                 problem = f"it did not answer within {self.server.timeout_s:g} s"
-            except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed
+            except (httpx2.HTTPError, RuntimeError) as error:  # RuntimeError: the client was closed
                 problem = f"the connection failed ({type(error).__name__})"
             else:
-                if reply.is_success and (text := _text_of(reply)) is not None:
+                if reply.content is not None and (text := _text_of(reply.content)) is not None:
                     return text
-                problem = self._problem(reply)
-                wait_s = max(wait_s, min(LONGEST_ASKED_S, retry_after_s(reply.headers.get("retry-after")) or 0.0))
+                problem = self._problem(reply.status)
+                wait_s = max(wait_s, min(LONGEST_ASKED_S, retry_after_s(reply.retry_after) or 0.0))
             if self._closed.is_set() or (num_tries < MAX_TRIES and self._closed.wait(wait_s)):
                 problem = "the evaluation ended"
                 break
@@ -87,6 +99,22 @@ class JudgeClient:
         self._closed.set()
         self._http.close()
 
+    def _post(self, document: dict[str, Any]) -> "_Reply":
+        """Send a request once. Raise `TimeoutError` for a judge that sends its reply for longer than `timeout_s`."""
+        ends_at = time.monotonic() + self.server.timeout_s
+        with self._http.stream("POST", f"{self.server.url}/chat/completions", json=document) as reply:
+            retry_after = reply.headers.get("retry-after")
+            if not reply.is_success:  # its body is not read: nobody needs it, and it may have no end
+                return _Reply(reply.status_code, retry_after)
+            content = bytearray()
+            for part in reply.iter_bytes():
+                content += part
+                if len(content) > MAX_REPLY_BYTES:
+                    return _Reply(reply.status_code, retry_after)
+                if time.monotonic() > ends_at:
+                    raise TimeoutError
+            return _Reply(reply.status_code, retry_after, bytes(content))
+
     def _request(self, prompt: str) -> dict[str, Any]:
         return {
             "model": self.server.model,
@@ -96,12 +124,11 @@ class JudgeClient:
             "max_tokens": self.server.max_tokens,
         }
 
-    def _problem(self, reply: httpx2.Response) -> str:
+    def _problem(self, status: int) -> str:
         """What a reply without a text says; bodies are not repeated, as some contain parts of the key."""
-        status = reply.status_code
         if status in REFUSED_REQUESTS:
             raise RequestRefusedError(f"HTTP status {status}")
-        if reply.is_success:
+        if 200 <= status < 300:
             return "its reply is not one of the chat completions API"
         if status in TEMPORARY or status >= 500:
             return f"HTTP status {status}"
@@ -118,7 +145,8 @@ def parse_score(reply: str, lowest: float, highest: float) -> float | None:
     score = _object(reply).get("score")
     if isinstance(score, bool) or not isinstance(score, int | float):
         return None
-    return float(score) if math.isfinite(score) and lowest <= score <= highest else None
+    # NaN is within no bounds, and a whole number of hundreds of digits is no float.
+    return float(score) if lowest <= score <= highest else None
 
 
 def parse_choice(reply: str) -> str | None:
@@ -144,9 +172,11 @@ def _object(reply: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text_of(reply: httpx2.Response) -> str | None:
+def _text_of(body: bytes) -> str | None:
     try:
-        content = reply.json()["choices"][0]["message"]["content"]
+        content = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return content if isinstance(content, str) else "" if content is None else None
+    if isinstance(content, str):
+        return content.encode("utf-8", "replace").decode("utf-8")  # halves of surrogate pairs cannot be stored
+    return "" if content is None else None

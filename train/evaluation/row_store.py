@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from ftlab.lines import lines_in
 from train.evaluation.cases import Skip
 from train.evaluation.judging import Judgement
 from train.evaluation.measures import Answer, Numbers
@@ -62,7 +63,7 @@ class RowStore:
         if len(whole) < len(content):
             with self._path.open("r+b") as file:
                 file.truncate(len(whole))
-        for line in whole.decode("utf-8").splitlines():
+        for line in lines_in(whole.decode("utf-8")):
             entry = json.loads(line)
             self._found.setdefault((entry["model"], entry["part"]), {})[entry["row"]] = _value(entry)
 

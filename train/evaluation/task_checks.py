@@ -114,7 +114,10 @@ def task_of(file: TaskFile) -> Task:
     for key, why in _UNSUPPORTED.items():
         if document.get(key):
             raise ValueError(f"task '{name}' {why}")
-    for metric in document.get("metric_list") or ():
+    metrics = document.get("metric_list") or []
+    if not isinstance(metrics, list):
+        raise ValueError(f"task '{name}' has a metric_list that is no list")
+    for metric in metrics:
         _check_metric(name, metric)
     data, data_files = _data(name, document, file.path.parent)
     beside = [path for folder in {each.parent for each in file.files} for path in folder.glob("*.py")]
@@ -141,20 +144,22 @@ def _check_metric(name: str, metric: object) -> None:
     called = metric["metric"]
     if isinstance(called, Function):
         return
-    if metric.get("hf_evaluate") or called not in metric_registry:
+    if metric.get("hf_evaluate") or not isinstance(called, str) or called not in metric_registry:
         raise ValueError(f"metric '{called}' of task '{name}' would be downloaded; use one of lm-eval, or a function")
 
 
 def _data(name: str, document: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[Path]]:
     """The fields that name the rows, with absolute paths, and the files that hold them."""
-    path, options = document.get("dataset_path"), dict(document.get("dataset_kwargs") or {})
+    path, options = document.get("dataset_path"), document.get("dataset_kwargs") or {}
     if not isinstance(path, str):
         raise ValueError(f"task '{name}' has no dataset_path")
+    if not isinstance(options, dict):
+        raise ValueError(f"task '{name}' has dataset_kwargs that are no fields")
     if path in DATA_FORMATS:
         if not options.get("data_files"):
             raise ValueError(f"task '{name}' names no data_files in dataset_kwargs")
-        options["data_files"] = _absolute(name, options["data_files"], folder)
-        return {"dataset_path": path, "dataset_kwargs": options}, list(_files_in(name, options["data_files"]))
+        given = _absolute(name, options["data_files"], folder)
+        return {"dataset_path": path, "dataset_kwargs": options | {"data_files": given}}, list(_files_in(name, given))
     local = (folder / path).resolve()
     if "://" in path or not local.is_dir() or not (path.startswith((".", "/"))):
         raise ValueError(

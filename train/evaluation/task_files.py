@@ -59,7 +59,7 @@ class TaskFolder:
         for path in sorted(folder.rglob("*.yaml")):
             try:
                 document, files = _merged(path)
-            except (OSError, ValueError, yaml.YAMLError) as error:
+            except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
                 problems.append(f"{path.relative_to(folder)}: {_one_line(error)}")
                 continue
             found = TaskFile(path, document, files)

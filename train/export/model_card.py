@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from ftlab.formatting import duration, one_line
+from ftlab.formatting import duration, markdown_text
 from ftlab.model_ref import is_hub_id
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
 from train.export.tuned_facts import Measured, TunedFacts
@@ -41,7 +41,7 @@ def _metadata(facts: TunedFacts, receipt: Receipt, licence: str | None) -> Itera
 
 
 def _about(facts: TunedFacts) -> Iterator[str]:
-    yield f"# {_text(facts.job_name)}"
+    yield f"# {markdown_text(facts.job_name)}"
     yield ""
     revision = f" (revision `{facts.base_revision}`)" if facts.base_revision else ""
     yield (
@@ -57,7 +57,7 @@ def _training(facts: TunedFacts) -> Iterator[str]:
     yield "| Data | Rows |"
     yield "|---|---|"
     for name, num_rows in facts.datasets:
-        yield f"| {_text(name)} | {num_rows:,} |"
+        yield f"| {markdown_text(name)} | {num_rows:,} |"
     yield ""
     for name, value in facts.metrics.items():
         yield f"- {name}: {value:.4g}"
@@ -94,7 +94,7 @@ def _quality(facts: TunedFacts, receipt: Receipt) -> Iterator[str]:
 
 def _measured(found: Measured) -> str:
     return (
-        f"| {_text(found.dataset)} | {found.metric} | {found.num_rows:,} | {_number(found.base)} | "
+        f"| {markdown_text(found.dataset)} | {found.metric} | {found.num_rows:,} | {_number(found.base)} | "
         f"{_number(found.tuned)} | {_number(found.p_value)} |"
     )
 
@@ -107,14 +107,6 @@ def _running(receipt: Receipt, deployment: Mapping[str, str]) -> Iterator[str]:
         yield ""
     for name, sentence in deployment.items():
         yield f"- `{name}`: {sentence}"
-
-
-def _text(text: str) -> str:
-    """Text of users as one cell of a table, without a meaning in Markdown or HTML."""
-    return one_line(text).translate(_ESCAPES)
-
-
-_ESCAPES = str.maketrans({char: f"\\{char}" for char in "|`*[]<>#"})
 
 
 def _number(value: float | None) -> str:

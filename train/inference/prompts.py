@@ -30,6 +30,8 @@ class Limits:
     """Number of tokens."""
 
 
+MAX_TOKEN_DIGITS = 10
+"""Digits of the id of a token; Python refuses to read numbers of thousands of digits."""
 EMPTY_VALUES: tuple[Any, ...] = (None, "", [], {})
 _TOOLS = re.compile(r"\btools\b")
 
@@ -158,7 +160,8 @@ def _samplings(request: SamplingRequest, top_logprobs: int | None, limits: Limit
 
 def _biases(request: SamplingRequest, limits: Limits) -> Iterator[tuple[int, float]]:
     for token, bias in (request.logit_bias or {}).items():
-        if not (token.isascii() and token.isdigit() and int(token) < limits.vocabulary):
+        is_number = token.isascii() and token.isdigit() and len(token) <= MAX_TOKEN_DIGITS
+        if not is_number or int(token) >= limits.vocabulary:
             raise InvalidRequestError(
                 f"logit_bias names a token that the model does not have; it has {limits.vocabulary} tokens.",
                 "invalid_parameter",

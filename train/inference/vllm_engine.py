@@ -17,6 +17,7 @@ import httpx2
 from transformers import AutoConfig
 
 from ftlab.errors import FineTuneLabError, InternalServerError, InvalidRequestError
+from ftlab.lines import LineReader
 from train.failures.errors import EngineCrashedError
 from train.inference.answers import Answer, Piece, Prompt, failure_of
 from train.inference.backend import adapter_obstacle
@@ -160,14 +161,16 @@ class VllmEngine(ClosableEngine):
             async with self._http.stream("POST", "/v1/completions", json=document) as reply:
                 if reply.status_code != httpx2.codes.OK:
                     raise error_of(reply.status_code, await reply.aread(), "compute the answer")
-                async for line in reply.aiter_lines():
-                    if not line.startswith(EVENT) or line == f"{EVENT}{DONE}":
-                        continue
-                    finish = _add(answer, json.loads(line.removeprefix(EVENT)))
-                    if finish is not None and not answer.is_over:
-                        answer.end("length" if finish == "length" else "stop")
-                    if answer.is_over:
-                        return
+                lines = LineReader()
+                async for data in reply.aiter_bytes():
+                    for line in lines.take(data):
+                        if not line.startswith(EVENT) or line == f"{EVENT}{DONE}":
+                            continue
+                        finish = _add(answer, json.loads(line.removeprefix(EVENT)))
+                        if finish is not None and not answer.is_over:
+                            answer.end("length" if finish == "length" else "stop")
+                        if answer.is_over:
+                            return
         raise InternalServerError("vLLM ended the answer without a reason.")
 
 

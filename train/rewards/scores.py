@@ -67,7 +67,7 @@ def follows_schema(answer: str, validator: Draft202012Validator | None) -> float
         value = json.loads(answer, parse_constant=_refuse_constant)
         if validator is not None:
             validator.validate(value)
-    except (ValueError, RecursionError, ValidationError, Unresolvable):
+    except (ValueError, ArithmeticError, RecursionError, ValidationError, Unresolvable):
         return 0.0
     return 1.0
 

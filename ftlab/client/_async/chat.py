@@ -8,6 +8,7 @@ from ftlab.client.answers import Messages, chat_request, text_in
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault
 from ftlab.errors import UnreachableError
+from ftlab.lines import LineReader
 from ftlab.schemas.chat import ChatCompletion
 
 
@@ -43,8 +44,9 @@ class AsyncChat:
             try:
                 async with self._transport.stream(request) as response:
                     if response.is_success:
-                        async for line in response.aiter_lines():
-                            if text := text_in(line):
+                        lines = LineReader()
+                        async for data in response.aiter_bytes():
+                            for text in filter(None, map(text_in, lines.take(data))):
                                 has_begun = True
                                 yield text
                         return

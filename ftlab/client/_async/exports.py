@@ -9,6 +9,7 @@ from ftlab.client.pushes import BROKEN, push_request, result_in
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault, Listing, OnProgress, Request, job_path, segment
 from ftlab.errors import NotFoundError, UnreachableError
+from ftlab.lines import LineReader
 from ftlab.schemas.export_results import Export
 from ftlab.schemas.hub import HubCommit
 
@@ -73,9 +74,11 @@ class AsyncExports:
                         delay_s = retries.after(response)
                     else:
                         has_begun = True
-                        async for line in response.aiter_lines():
-                            if (result := result_in(line, on_progress)) is not None:
-                                return result
+                        lines = LineReader()
+                        async for data in response.aiter_bytes():
+                            for line in lines.take(data):
+                                if (result := result_in(line, on_progress)) is not None:
+                                    return result
                         raise UnreachableError(BROKEN)
             except Fault as fault:
                 if has_begun:

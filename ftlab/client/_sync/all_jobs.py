@@ -7,6 +7,7 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Failure, Retries
 from ftlab.client.server_sent import MessageReader
 from ftlab.client.wire import SILENCE_S, Fault, Kinds, Request
+from ftlab.lines import LineReader
 from ftlab.schemas import Event
 from ftlab.schemas.streams import EventsMessage, StreamMessage
 
@@ -50,15 +51,15 @@ class EventStream:
                 with self._transport.stream(self._request(last_id)) as response:
                     if response.is_success:
                         self._transport.endpoint.has_answered = True
-                        reader = MessageReader()
-                        for line in response.iter_lines():
-                            message = reader.take(line)
-                            if reader.last_id is not None:
-                                last_id = reader.last_id
-                            if message is not None:
-                                retries.restart()
-                                self._note_open(message)
-                                yield message
+                        lines, reader = LineReader(), MessageReader()
+                        for data in response.iter_bytes():
+                            for message in map(reader.take, lines.take(data)):
+                                if reader.last_id is not None:
+                                    last_id = reader.last_id
+                                if message is not None:
+                                    retries.restart()
+                                    self._note_open(message)
+                                    yield message
                     else:
                         failure = response
             except Fault as fault:

@@ -9,6 +9,7 @@ from ftlab.client.answers import Messages, chat_request, text_in
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault
 from ftlab.errors import UnreachableError
+from ftlab.lines import LineReader
 from ftlab.schemas.chat import ChatCompletion
 
 
@@ -42,8 +43,9 @@ class Chat:
             try:
                 with self._transport.stream(request) as response:
                     if response.is_success:
-                        for line in response.iter_lines():
-                            if text := text_in(line):
+                        lines = LineReader()
+                        for data in response.iter_bytes():
+                            for text in filter(None, map(text_in, lines.take(data))):
                                 has_begun = True
                                 yield text
                         return

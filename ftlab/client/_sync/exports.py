@@ -10,6 +10,7 @@ from ftlab.client.pushes import BROKEN, push_request, result_in
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault, Listing, OnProgress, Request, job_path, segment
 from ftlab.errors import NotFoundError, UnreachableError
+from ftlab.lines import LineReader
 from ftlab.schemas.export_results import Export
 from ftlab.schemas.hub import HubCommit
 
@@ -72,9 +73,11 @@ class Exports:
                         delay_s = retries.after(response)
                     else:
                         has_begun = True
-                        for line in response.iter_lines():
-                            if (result := result_in(line, on_progress)) is not None:
-                                return result
+                        lines = LineReader()
+                        for data in response.iter_bytes():
+                            for line in lines.take(data):
+                                if (result := result_in(line, on_progress)) is not None:
+                                    return result
                         raise UnreachableError(BROKEN)
             except Fault as fault:
                 if has_begun:

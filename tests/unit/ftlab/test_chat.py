@@ -12,7 +12,7 @@ from ftlab import errors
 from ftlab.cli import chat as chat_command
 from ftlab.client import AsyncClient
 from serve.engines import proxy
-from tests.support.fake_engines import FakeEngines
+from tests.support.fake_engines import PIECES, FakeEngines
 from tests.support.model_folders import write_linear_model
 from tests.support.service_fakes import running
 
@@ -42,7 +42,7 @@ def test_answers_in_the_sdk(client, engines, address):
     assert reply.choices[0].message.content == "Hello"
     assert engines.requests[-1]["messages"] == [{"role": "user", "content": "Hi"}]
     assert engines.requests[-1]["temperature"] == 0.5
-    assert list(client.chat.stream(BASE, [{"role": "user", "content": "Hi"}])) == ["Hel", "lo\x1b[2J"]
+    assert list(client.chat.stream(BASE, [{"role": "user", "content": "Hi"}])) == list(PIECES)
     with pytest.raises(errors.NotFoundError):
         client.chat.create("job:unknown", "Hi")
 
@@ -55,7 +55,7 @@ def test_answers_in_the_sdk(client, engines, address):
             return [piece async for piece in other.chat.stream(BASE, "Hi")]
 
     engines.cut = False
-    assert asyncio.run(ask()) == ["Hel", "lo\x1b[2J"]
+    assert asyncio.run(ask()) == list(PIECES)
 
 
 def test_an_engine_that_waits(client, engines):
@@ -66,7 +66,7 @@ def test_an_engine_that_waits(client, engines):
 
 def test_one_message_on_the_command_line(cli, engines, monkeypatch):
     shown = cli("chat", BASE, "Hi", "--system", "Be brief.", "--max-tokens", 5, "--temperature", 0, "--seed", 3)
-    assert (shown.code, shown.out) == (0, "Hello [2J\n"), "what a terminal would obey is left out"
+    assert (shown.code, shown.out) == (0, "Hello [2J\u2028 !\n"), "what a terminal would obey is left out"
     asked = engines.requests[-1]
     assert asked["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert (asked["max_tokens"], asked["temperature"], asked["seed"]) == (5, 0, 3)
@@ -92,7 +92,7 @@ def test_a_conversation_in_the_terminal(cli, engines, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     shown = cli("chat", BASE)
 
-    assert shown.out == "Hello [2J\n" * 2
+    assert shown.out == "Hello [2J\u2028 !\n" * 2
     assert [message["role"] for message in engines.requests[-1]["messages"]] == ["user", "assistant", "user"]
 
 
@@ -151,5 +151,5 @@ def test_the_command_says_what_the_engine_waits_for(cli, engines, monkeypatch):
     monkeypatch.setattr(chat_command.time, "sleep", sleep)
     shown = cli("chat", BASE, "Hi")
 
-    assert shown.out == "Hello [2J\n"
+    assert shown.out == "Hello [2J\u2028 !\n"
     assert shown.err.count("is queued: Waiting for the scheduler") == 1

@@ -81,18 +81,20 @@ def test_a_broken_stream_continues_where_it_was(world, client, monkeypatch):
         opened.append(request.headers.get("last-event-id"))
         context = real(request)
         response = context.__enter__()
-        iter_lines = response.iter_lines
+        iter_bytes = response.iter_bytes
 
-        def few_lines():
-            for line in iter_lines():
-                yield line
-                if line.startswith("data: ") and "events" in line:
-                    yield ""
+        def few_bytes():
+            got = b""
+            for data in iter_bytes():
+                got += data
+                end = got.find(b"\n\n", got.find(b'"events"'))
+                if b'"events"' in got and end >= 0:
+                    yield got[: end + 2]
                     break
             context.__exit__(None, None, None)
             raise Fault("cut")
 
-        response.iter_lines = few_lines
+        response.iter_bytes = few_bytes
         return _Open(response)
 
     monkeypatch.setattr(client.jobs._transport, "stream", cut)
@@ -103,6 +105,12 @@ def test_a_broken_stream_continues_where_it_was(world, client, monkeypatch):
         world.append(ref, 1)
     assert seen == [1, 2, 3, 4, 5]
     assert opened == ["0", "1", "2", "3", "4"]
+
+
+def test_line_breaks_of_unicode_are_a_part_of_a_text(world, client):
+    world.append(world.add_job(), 1, text="a\u2028b\x85c")
+    events = iter(client.jobs.follow_all(after=0))
+    assert [next(events).seq, next(events).payload.text] == [1, "a\u2028b\x85c"]
 
 
 class _Open:

@@ -50,6 +50,14 @@ def test_what_is_not_one_plain_document_is_refused_in_one_line(text, message):
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["lora: &a {r: *a}", "lora: &a [*a]", "!!binary aGk=: 1", "!!timestamp 2026-01-01: 1"])
+def test_what_json_cannot_hold_is_refused(text):
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_job_config(read_yaml(text, "job.yaml") | MINIMAL, "job.yaml")
+    assert caught.value.message.startswith("job.yaml ")
+    assert caught.value.code == "invalid_yaml"
+
+
 @pytest.mark.parametrize(
     ("document", "message", "param"),
     [

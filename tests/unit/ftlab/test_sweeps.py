@@ -1,5 +1,6 @@
 """What a sweep may hold: every fault is one sentence that names the place."""
 
+import time
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ def refusal(**fields: Any) -> str:
     [
         ({"training.learning_rte": [1e-4]}, "Did you mean 'learning_rate'?"),
         ({"learning_rate": [1e-4]}, "parameters.learning_rate cannot be varied"),
+        ({"lora." + "r" * 300: [1]}, "parameters has a name of more than 200 characters"),
         ({"model": ["org/a"]}, "parameters.model cannot be varied"),
         ({"method.type": ["sft"]}, "except method.type"),
         ({"lora.r": ["eight"]}, "lora.r must be"),
@@ -47,6 +49,10 @@ def refusal(**fields: Any) -> str:
         ({"training.learning_rate": {"min": 0, "max": 1, "log": True}}, "'min' above 0"),
         ({"training.learning_rate": {"min": 1e-5, "max": 9}}, "training.learning_rate must be at most 1"),
         ({"training.learning_rate": {"min": 1, "max": 2, "step": 5}}, "not larger than the range"),
+        ({"training.learning_rate": {"min": 1e-5, "max": 1e-3, "step": 1e-300}}, "at most 1,000,000,000 values"),
+        ({"training.learning_rate": {"min": 1e-5, "max": 1e-3, "step": 5e-324}}, "at most 1,000,000,000 values"),
+        ({"training.learning_rate": {"min": 0.5, "max": 10**400, "step": 1}}, "numbers of at most 1e+300"),
+        ({"training.learning_rate": {"min": -1e308, "max": 1e308, "step": 1}}, "numbers of at most 1e+300"),
     ],
 )
 def test_a_faulty_parameter_is_named(parameters: dict[str, Any], words: str):
@@ -74,13 +80,34 @@ def test_a_faulty_parameter_is_named(parameters: dict[str, Any], words: str):
             "cannot be varied with 'successive_halving'",
         ),
         (
-            {"method": "grid", "parameters": {"training.seed": {"min": 0, "max": 5000, "step": 1}}},
-            "5,001 combinations",
+            {
+                "method": "grid",
+                "parameters": {name: {"min": 1, "max": 40, "step": 1} for name in ("training.seed", "lora.r")},
+            },
+            "1,600 combinations",
+        ),
+        (
+            {"method": "grid", "max_trials": 5, "parameters": {"training.seed": {"min": 0, "max": 10**6, "step": 1}}},
+            "parameters.training.seed has 1,000,001 values",
         ),
     ],
 )
 def test_a_faulty_sweep_is_refused(fields: dict[str, Any], words: str):
     assert words in refusal(**fields)
+
+
+def test_very_many_unknown_settings_are_counted_and_not_described():
+    began = time.process_time()
+    found = refusal(job=JOB | {f"setting_{number}": 1 for number in range(20_000)})
+    assert "and 19997 more" in found
+    assert time.process_time() - began < 5
+
+
+def test_a_key_of_any_length_is_named_in_one_line():
+    found = refusal(job=JOB | {"\x1b[2J" + "k" * 100_000: 1})
+    assert "kkk… is not a known setting" in found
+    assert len(found) < 1000
+    assert "\x1b" not in found
 
 
 def test_the_rungs_are_multiples_of_the_first():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.coordinator import sweep_suggestions
+from cluster.coordinator import sweep_suggestions, sweeps
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
 from ftlab.schemas.sweeps import SweepStatus, TrialState
@@ -71,6 +71,25 @@ def test_a_suggestion_for_other_trials_is_thrown_away(sweeping: World):
     before = suggestions.take(record, record.parsed, [first, second])
     ends(sweeping, job_of(first), value=1.0)
     assert trials(sweeping, sweep_id)[2].parameters != before
+
+
+def test_a_fault_in_one_sweep_holds_up_nothing_else(
+    sweeping: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    broken, other = start(sweeping), start(sweeping)
+    record_results = sweeps.record_results
+
+    def fail(tick: Any, view: Any) -> Any:
+        if view.sweep.id == broken:
+            raise OverflowError("cannot convert float infinity to integer")
+        return record_results(tick, view)
+
+    monkeypatch.setattr(sweeps, "record_results", fail)
+    job_id = sweeping.submit(resources={"cpus_per_worker": 1})
+    sweeping.tick()
+    assert sweeping.status(job_id) is JobStatus.PENDING
+    assert len(trials(sweeping, other)) == 1
+    assert f"Sweep {broken} could not be advanced" in caplog.text
 
 
 def test_a_failed_trial_is_shown_and_several_in_a_row_end_the_sweep(sweeping: World):

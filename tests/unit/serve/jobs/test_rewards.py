@@ -40,6 +40,11 @@ def test_a_job_keeps_its_rewards_with_their_defaults(client, config):
         ({"rewards": [{"type": "length", "min_length": 9, "max_length": 8}]}, "method.rewards.0"),
         ({"max_length": 64, "max_completion_length": 64}, "method"),
         ({"rewards": [{"type": "json_schema", "definition": "{}"}]}, "method.rewards.0.definition"),
+        (
+            {"rewards": [{"type": "json_schema", "definition": {"type": [*range(5000), *map(str, range(5000))]}}]},
+            "method.rewards.0.definition",
+        ),
+        ({"rewards": [{"type": "json_schema", "definition": {"title": "x" * 70_000}}]}, "method.rewards.0.definition"),
         ({"rewards": [{"type": "json_schema", "definiton": {}}]}, "method.rewards.0.definiton"),
         ({"num_generations": 1}, "method.num_generations"),
         ({"temperature": 0}, "method.temperature"),

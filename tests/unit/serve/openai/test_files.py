@@ -114,16 +114,17 @@ def test_an_upload_that_is_cancelled_takes_no_more_parts(openai: OpenAI):
 
 
 def test_a_part_is_limited(openai: OpenAI, monkeypatch):
-    monkeypatch.setattr("serve.openai.file_routes.MAX_PART_BYTES", 100)
+    assert uploads.MAX_PART_BYTES == 64 * 1024**2
+    monkeypatch.setattr(uploads, "MAX_PART_BYTES", 100)
     client = openai.with_options(max_retries=0)
-    begun = client.uploads.create(bytes=10, filename="a.jsonl", mime_type="", purpose="fine-tune")
-    with pytest.raises(sdk.APIStatusError, match="larger than 100 bytes"):
-        client.uploads.parts.create(begun.id, data=b"x" * 101)
+    for num_bytes, limit in ((500, 100), (10, 10)):
+        begun = client.uploads.create(bytes=num_bytes, filename="a.jsonl", mime_type="", purpose="fine-tune")
+        with pytest.raises(sdk.APIStatusError, match=f"larger than {limit} bytes"):
+            client.uploads.parts.create(begun.id, data=b"x" * (limit + 1))
     for _ in range(3):
         client.uploads.parts.create(begun.id, data=b"x" * 10)
     with pytest.raises(sdk.APIStatusError, match="twice the bytes"):
         client.uploads.parts.create(begun.id, data=b"x")
-    assert uploads.MAX_PART_BYTES == 64 * 1024**2
 
 
 @pytest.mark.parametrize(

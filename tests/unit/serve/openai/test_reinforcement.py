@@ -76,6 +76,7 @@ def test_a_reinforcement_job_trains_on_the_rewards_that_equal_its_grader(lenient
         (question(answer="42"), {"type": "text_similarity", "name": "t"}, "no reward of this service"),
         (question(answer="42"), MULTI | {"calculate_output": "min(same, polite)"}, "weighted sum"),
         (question(answer="42"), MULTI | {"calculate_output": "same + 1"}, "weighted sum"),
+        (question(answer="42"), MULTI | {"calculate_output": f"{10**400} * same"}, "weighted sum"),
         (question(answer="42"), MULTI | {"graders": {"a": {"type": "python"}}}, "must be a string_check"),
     ],
 )
@@ -84,6 +85,13 @@ def test_a_grader_without_an_equal_is_refused(openai: OpenAI, row, grader, said)
         reinforce(openai, upload_rows(openai, row), grader)
     assert raised.value.code == "unsupported_grader"
     assert str(raised.value.param).startswith("method.reinforcement.grader")
+
+
+@pytest.mark.parametrize("grader", [MULTI | {"calculate_output": "1001 * same"}, LIKE | {"reference": "." * 1000}])
+def test_a_grader_beyond_the_bounds_of_a_reward_is_refused(openai: OpenAI, grader):
+    with pytest.raises(sdk.BadRequestError, match="must") as raised:
+        reinforce(openai, upload_rows(openai, question(answer="42")), grader)
+    assert raised.value.code in ("invalid_config", "invalid_grader", "unsupported_grader")
 
 
 def test_a_text_beside_a_question_is_not_trained_as_its_answer(openai: OpenAI):

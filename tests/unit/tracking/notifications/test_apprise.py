@@ -5,12 +5,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import apprise
 import pytest
+from apprise.attachment.file import AttachFile
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.notifications import Notification, NotificationKind
 from tests.unit.tracking.samples import NOW
-from tracking.notifications.apprise_process import Guard
+from tracking.notifications.apprise_process import Guard, refuse_files
 from tracking.notifications.apprise_url import check_apprise, send_apprise
 from tracking.notifications.outcomes import Undeliverable
 
@@ -55,6 +57,18 @@ def test_urls_that_apprise_does_not_understand_are_refused():
     assert "canary-4711" not in refused.value.message
 
 
+def test_a_url_cannot_name_files_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(AttachFile, "location", AttachFile.location)  # set back at the end
+    file = tmp_path / "keys.json"
+    file.write_text('{"type": "message"}')
+    url = f"workflows://93.184.215.14/{'a' * 32}/{'b' * 43}/?template={file}"
+    service = apprise.Apprise.instantiate(url)
+    assert service is not None
+    assert service.template[0].path == str(file)
+    refuse_files()
+    assert not apprise.Apprise.instantiate(url).template[0].path
+
+
 @pytest.mark.parametrize(
     ("event", "details", "is_refused"),
     [
@@ -64,10 +78,12 @@ def test_urls_that_apprise_does_not_understand_are_refused():
         ("socket.connect", (None, ("localhost", 80)), True),
         ("socket.connect", (None, "/run/dbus/system_bus_socket"), True),
         ("socket.sendto", (None, ("10.0.0.1", 514)), True),
+        ("socket.sendmsg", (None, ("10.0.0.1", 514)), True),
         ("subprocess.Popen", ("curl", [], None, None), True),
         ("syslog.openlog", ("x",), True),
         ("socket.connect", (None, ("93.184.215.14", 443)), False),
         ("socket.connect", (None, ("127.0.0.1", 8080)), False),
+        ("socket.sendmsg", (None, None), False),
         ("open", ("/tmp/x", "r", 0), False),
     ],
 )

@@ -25,6 +25,7 @@ LAN = Settings(notify_private_hosts=("hooks.lan",), smtp_url="smtp://127.0.0.1")
         ("mailto:me@example.com", "mail", "me@example.com"),
         (f"discord://{CANARY}/token", "apprise", "discord://..."),
         (f"mailto://user:{CANARY}@example.com", "apprise", "mailto://..."),
+        (f"JSON://user:[{CANARY}@example.com", "apprise", "json://..."),
     ],
 )
 def test_the_scheme_names_the_type_and_secrets_are_not_shown(url, type, shown):
@@ -46,6 +47,8 @@ def test_other_texts_are_refused(url):
         f"https://example.com:99999/{CANARY}",
         f"https://example.com/{CANARY}#part",
         f"https://example.com/ {CANARY}",
+        f"https://example.com/\x01{CANARY}",
+        f"https://example.com/\x7f{CANARY}",
         f"https://[::1/{CANARY}",
         f"http://example.com/{CANARY}",
     ],

@@ -58,6 +58,8 @@ def test_not_before(store: Store) -> None:
         assert [job.id for job in tx.jobs.queued(now=later(30))] == [waiting, ready]
         assert [job.id for job in tx.jobs.queued()] == [waiting, ready]
         assert tx.jobs.queue_positions([ready]) == {ready: 2}
+        # The clock was set back by an hour.
+        assert [job.id for job in tx.jobs.queued(now=later(-3600))] == [waiting, ready]
 
 
 def test_position_of_others_is_none(store: Store) -> None:

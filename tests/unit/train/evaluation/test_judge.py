@@ -1,12 +1,17 @@
 """Judges over real sockets: verdicts, failures, and what is kept."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from ftlab.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
 from ftlab.schemas.judges import JudgePreference, JudgeScore, JudgeServer
@@ -67,6 +72,55 @@ def test_requests_are_repeatable_and_failures_are_retried(stub: JudgeStub, serve
     assert classify(error.value, None).reason is ReasonCode.JUDGE_UNAVAILABLE  # type: ignore[arg-type]
 
 
+class HostileJudge:
+    """Replies with what it is told to."""
+
+    def __init__(self) -> None:
+        self.reply: Response = Response()
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self._reply, methods=["POST"])])
+
+    async def _reply(self, _: Request) -> Response:
+        return self.reply
+
+
+async def endless(piece: bytes, pause_s: float) -> AsyncIterator[bytes]:
+    while True:
+        yield piece
+        await asyncio.sleep(pause_s)
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (lambda: StreamingResponse(endless(b" ", 0.01)), "did not answer within 0.3 s"),
+        (lambda: StreamingResponse(endless(b" " * 2**20, 0)), "not one of the chat completions API"),
+        (lambda: StreamingResponse(endless(b" ", 0.01), 503), "HTTP status 503"),
+        (lambda: Response(b"no gzip", headers={"content-encoding": "gzip"}), "the connection failed"),
+        (lambda: Response(b"[" * 10**6), "not one of the chat completions API"),
+    ],
+)
+def test_a_judge_that_misbehaves_does_not_answer(
+    reply: Callable[[], Response], problem: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("train.evaluation.judge_client.MAX_TRIES", 1)
+    judge = HostileJudge()
+    judge.reply = reply()
+    with running(judge.app) as url:
+        client = JudgeClient("strict", JudgeServer(url=f"{url}/v1", model=MODEL, timeout_s=0.3), seed=0)
+        with pytest.raises(ServiceUnavailableError, match=problem):
+            client.ask("x")
+        client.close()
+
+
+def test_a_reply_can_be_stored_whatever_it_holds():
+    judge = HostileJudge()
+    judge.reply = Response(json.dumps({"choices": [{"message": {"content": "half \ud800 of a pair"}}]}))
+    with running(judge.app) as url:
+        client = JudgeClient("strict", JudgeServer(url=f"{url}/v1", model=MODEL), seed=0)
+        assert client.ask("x") == "half ? of a pair"
+        client.close()
+
+
 def test_a_closed_client_does_not_wait_for_its_next_try(stub: JudgeStub, server: JudgeServer):
     client = JudgeClient("strict", server, seed=0)
     client.close()
@@ -99,6 +153,8 @@ def test_keys_that_are_missing_or_wrong_are_named_and_never_repeated(
         ('{"score": true}', None),
         ('{"score": 11}', None),
         ('{"score": NaN}', None),
+        ('{"score": 1e999}', None),
+        ('{"score": 1' + "0" * 400 + "}", None),
         ('{"score": 7} {"score": 8}', None),
         ('[{"score": 7}]', None),
         ("[" * 100_000, None),

@@ -65,6 +65,9 @@ def test_the_hash_covers_included_files(folder: Path):
         ({"dataset_kwargs": {}}, "names no data_files"),
         ({"metric_list": [{"metric": "bertscore"}]}, "metric 'bertscore' of task 'other' would be downloaded"),
         ({"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "would be downloaded"),
+        ({"metric_list": [{"metric": ["acc"]}]}, "would be downloaded"),
+        ({"metric_list": 5}, "metric_list that is no list"),
+        ({"dataset_kwargs": 5}, "dataset_kwargs that are no fields"),
         ({"unsafe_code": True}, "runs code that the models write"),
         ({"class": "x"}, "is written in Python"),
         ({"custom_dataset": "x"}, "makes its rows by a Python function"),
@@ -106,6 +109,12 @@ def test_a_group_that_contains_itself_or_changes_its_tasks_is_refused(folder: Pa
 def test_a_service_without_lm_eval_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("train.evaluation.task_checks.has_package", lambda: False)
     assert "ftlab[bench]" in refusal(folder, "choice_local").message
+
+
+def test_a_file_that_is_nested_too_deeply_hides_no_other(folder: Path):
+    (folder / "deep.yaml").write_text("[" * 100_000, "utf-8")
+    assert "choice_local" in {each.name for each in available_tasks(folder)}
+    assert "could not be read" in refusal(folder, "zzz").message
 
 
 def test_the_list_says_which_tasks_would_be_refused(folder: Path):

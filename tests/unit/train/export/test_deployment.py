@@ -1,15 +1,20 @@
 """The files beside an exported model: its card, and how Ollama, vLLM and Ray Serve run it."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
+from tests.support.export_artifacts import RECEIPT
 from tests.support.tiny_models import make_tiny_tokenizer
+from tests.unit.train.export.conftest import FACTS
 from tests.unit.train.export.test_run import changed
 from tests.unit.train.runs import Link
 from train.export.chat_turns import ChatTurns, chat_turns
 from train.export.deployment_files import served_name
+from train.export.model_card import model_card
 from train.export.run import run
 from train.plan import ExportPlan
 
@@ -85,3 +90,11 @@ def test_a_template_that_is_more_than_turns_has_none(template: str | None):
 def test_names_are_safe_for_shells_and_urls():
     assert served_name("Überraschung; rm -rf / `x`") == "berraschung-rm--rf-x"
     assert served_name("$$$") == "model"
+
+
+def test_names_cannot_put_markup_into_the_card():
+    evil = r"\<img src=x onerror=y> \| a"
+    card = model_card(replace(FACTS, job_name=evil, datasets=((evil, 1),)), RECEIPT, {})
+    shown = r"\\&lt;img src=x onerror=y\> \\\| a"
+    assert f"# {shown}\n" in card
+    assert f"| {shown} | 1 |" in card

@@ -109,8 +109,9 @@ def test_penalties_and_biases_change_the_answer(client: OpenAI, engine: "Engine"
 
     assert biased == "a" * 8
     assert set(penalised) != {"a"}
-    with pytest.raises(openai.UnprocessableEntityError, match="logit_bias names a token"):
-        ask(client, logit_bias={"999999": 1})
+    for unknown in ("999999", "9" * 5000, "\u00b2", ""):
+        with pytest.raises(openai.UnprocessableEntityError, match="logit_bias names a token"):
+            ask(client, logit_bias={unknown: 1})
 
 
 def test_texts_are_continued(client: OpenAI, engine: "Engine") -> None:

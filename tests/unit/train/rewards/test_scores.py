@@ -113,6 +113,11 @@ def test_json_against_a_schema(answer: str, score: float) -> None:
     assert follows_schema(answer, schema_validator(NAME)) == score
 
 
+def test_numbers_of_any_size_have_a_score() -> None:
+    schema = schema_validator({"multipleOf": 0.5})
+    assert [follows_schema(answer, schema) for answer in ("1.5", "1" + "0" * 400, "1e999")] == [1.0, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("answer", "score"), [("[1, null]", 1.0), ("NaN", 0.0), ("[Infinity]", 0.0), ("{'a': 1}", 0.0)]
 )
