@@ -43,7 +43,8 @@ def compare(
     for note in found.notes:
         session.output.talk(textwrap.fill(note, WIDTH))
     columns = ("JOB", "STATUS", "STEP", "LAST", "BEFORE", "BEST EVAL", "GROUP", "TOKENS/S", "TIME", "COST")
-    session.output.table(columns, [_results(run) for run in found.runs], shrink=("JOB",))
+    optional = ("TOKENS/S", "COST", "STEP", "BEFORE")
+    session.output.table(columns, [_results(run) for run in found.runs], shrink=("JOB",), optional=optional)
     _print_settings(session, found)
     _print_data(session, found)
     _print_evaluations(session, found)
@@ -91,7 +92,8 @@ def _print_data(session: Session, found: "Comparison") -> None:
         (each.dataset_id, each.name or "(deleted)", each.num_rows or "", each.same_as or "", *uses_of(each, found.runs))
         for each in found.datasets
     ]
-    session.output.table(("DATASET", "NAME", "ROWS", "SAME ROWS AS", *names), rows, shrink=("NAME",))
+    columns = ("DATASET", "NAME", "ROWS", "SAME ROWS AS", *names)
+    session.output.table(columns, rows, shrink=("NAME", *names), optional=("SAME ROWS AS", "ROWS"))
 
 
 def _print_evaluations(session: Session, found: "Comparison") -> None:
