@@ -8,6 +8,7 @@ import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
+from ftlab.cli.watch import complete_job
 
 if TYPE_CHECKING:
     from ftlab.schemas.comparisons import ComparedRun, Comparison
@@ -19,7 +20,12 @@ WIDTH = 80
 def compare(
     session: Session,
     jobs: Annotated[
-        list[str], typer.Argument(metavar="ID ID...", help="Two to ten jobs: ids, unique id prefixes or unique names.")
+        list[str],
+        typer.Argument(
+            metavar="ID ID...",
+            help="Two to ten jobs: ids, unique id prefixes or unique names.",
+            autocompletion=complete_job,
+        ),
     ],
     html: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
-from ftlab.cli.watch import JobArgument
+from ftlab.cli.watch import JobArgument, complete_job
 
 if TYPE_CHECKING:
     from ftlab.schemas.export_results import Export
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @command(app, patient=True)
 def export(
     session: Session,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.", autocompletion=complete_job),
+    ],
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", metavar="FORMAT", help="adapter, merged or gguf; may be repeated."),
@@ -79,7 +82,14 @@ def exports(session: Session, job: JobArgument) -> None:
 @command(app, patient=True)
 def push(
     session: Session,
-    export_job: Annotated[str, typer.Argument(metavar="EXPORT", help="The export: its id, unique id prefix or unique name.")],
+    export_job: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPORT",
+            help="The export: its id, unique id prefix or unique name.",
+            autocompletion=complete_job,
+        ),
+    ],
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub.")],
     artifact: Annotated[
         str | None, typer.Option("--artifact", metavar="NAME", help="Artifact of the export, such as gguf-q8_0.")

@@ -13,7 +13,9 @@ COMMON = {"context", "server", "as_json", "quiet", "home"}
 
 
 def test_every_command_that_takes_something_has_an_example():
-    needs = {name.removeprefix("ftlab ") for name, found in CLI.items() if {each.name for each in found.params} - COMMON}
+    needs = {
+        name.removeprefix("ftlab ") for name, found in CLI.items() if {each.name for each in found.params} - COMMON
+    }
     assert needs - set(EXAMPLES) == {"nodes"} & needs, "commands without an example"
     assert set(EXAMPLES) <= {name.removeprefix("ftlab ") for name in CLI}
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ftlab.cli.watch import complete_job
+from tests.support.repository import CLI
 from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_any_config, parse_job_config, read_yaml, read_yaml_documents
 from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
@@ -86,6 +87,19 @@ def test_the_comments_show_the_defaults(cli, tmp_path):
     chosen = {"name", "model", "dataset", "eval_dataset"}
     defaults = JobConfig(model="org/name", dataset="ds-1").model_dump(exclude=chosen)
     assert config.model_dump(exclude=chosen) == defaults
+
+
+def test_every_command_that_takes_a_job_completes_it():
+    kinds = {"ID", "ID...", "ID ID...", "[ID]", "[JOB...]", "JOB", "EXPORT"}
+    others = ("datasets", "models", "keys", "notify")
+    arguments = {
+        (name, argument.human_readable_name): argument
+        for name, command in CLI.items()
+        for argument in command.params
+        if argument.human_readable_name in kinds and name.split()[1] not in others
+    }
+    assert len(arguments) > 20
+    assert [place for place, found in arguments.items() if found._custom_shell_complete is None] == []
 
 
 def test_a_shell_completes_ids_and_names(cli, fake, tmp_path, monkeypatch):
