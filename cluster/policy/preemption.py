@@ -39,8 +39,8 @@ def _may_be_preempted(running: RunningJob, job: QueuedJob, situation: Situation)
 
 
 def _lost_s(running: RunningJob, situation: Situation) -> float:
-    """Work since the last checkpoint, as if its last one failed, and the time that stopping and starting takes; none for
-    an idle job, which does not come back by itself."""
+    """Work since the last checkpoint, as if its last one failed, and the time that stopping and starting takes; nothing
+    for an idle job, which does not come back by itself."""
     if running.is_idle:
         return 0.0
     saved_at = max(running.started_at, running.last_checkpoint_at or running.started_at)

@@ -71,8 +71,8 @@ def open_repository(push: HubPush, folder: Path, endpoint: str | None = None) ->
         info = api.model_info(push.repo, revision="main")
     if push.private and not info.private:
         raise ConflictError(
-            "The repository exists and is public. Set 'private' to false (--public) to publish the files, make the repository "
-            "private on the hub, or name another one.",
+            "The repository exists and is public. Set 'private' to false (--public) to publish the files, make the "
+            "repository private on the hub, or name another one.",
             "hub_conflict",
             "private",
         )

@@ -27,8 +27,8 @@ from train.process import prepare_process
 POLL_S = 0.25
 BEAT_S = 1.0
 IDLE_AFTER_S = 30.0
-"""Seconds without a request after which an engine gives its devices to a job that waits for them: longer than somebody in
-a conversation takes to read and reply, most of the time."""
+"""Seconds without a request after which an engine is idle, and makes room for a job that waits: about as long as it
+takes to read an answer and to reply."""
 BACKEND_CHOSEN = "engine_backend"
 """Code of the notice that says what answers."""
 

@@ -20,8 +20,8 @@ from tests.support.export_artifacts import RECEIPT
 WIDTH = 80
 
 
-@pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session on such a terminal."""
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((WIDTH, 24)))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     return Session(None, Output(quiet=True), patient=False)
@@ -34,7 +34,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return found
 
 
-def test_results_of_an_evaluation(session: Session, capsys: pytest.CaptureFixture[str]):
+def test_results_of_an_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     metric = MetricResult(
         metric="judge_preference", value=0.51234, low=0.41234, high=0.61234, num_rows=1200, skipped={"no_reference": 3}
     )
@@ -48,7 +48,7 @@ def test_results_of_an_evaluation(session: Session, capsys: pytest.CaptureFixtur
         ],
         tests=[PairedTest(metric=metric.metric, model="model", other="base", difference=-0.01234, p_value=0.4)],
     )
-    _print_results(session, found)
+    _print_results(narrow(monkeypatch), found)
     head, base, tuned = lines(capsys)
     assert head.split()[0] == "MODEL"
     assert "AGAINST BASE" in head
@@ -58,7 +58,7 @@ def test_results_of_an_evaluation(session: Session, capsys: pytest.CaptureFixtur
     assert "-0.01234, not significant" in tuned
 
 
-def test_artifacts_of_exports(session: Session, capsys: pytest.CaptureFixture[str]):
+def test_artifacts_of_exports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     at = datetime(2026, 1, 1, tzinfo=UTC)
     artifact = Artifact(
         name="merged-bfloat16",
@@ -70,6 +70,7 @@ def test_artifacts_of_exports(session: Session, capsys: pytest.CaptureFixture[st
         receipt=RECEIPT,
     )
     common = {"job_id": "job-4k0x9r2m7q1z", "name": "x", "message": "", "model": "model:mdl-1", "created_at": at}
+    session = narrow(monkeypatch)
     _print_exports(session, [Export(status=JobStatus.COMPLETED, artifacts=[artifact], **common)])
     head, line = lines(capsys)
     assert "LARGEST DIFFERENCE" in head

@@ -14,7 +14,7 @@ from openai import OpenAI
 from ftlab.errors import ConflictError
 from ftlab.schemas import EngineConfig, NoticePayload
 from ftlab.status import StopKind
-from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, RunReport
+from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, Phase, RunReport
 
 HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 
