@@ -120,7 +120,7 @@ class Phase(StrEnum):
     """Phases of a run.
 
     Heartbeats follow the steps while it is training or evaluating. In the other phases they may be minutes apart: a
-    download, a big file that is written and synced.
+    download, a big file that is written and synced. An engine is answering or idle.
     """
 
     LOADING = "loading"
@@ -128,6 +128,9 @@ class Phase(StrEnum):
     TRAINING = "training"
     SAVING = "saving"
     DELIVERING = "delivering"
+    ANSWERING = "answering"
+    IDLE = "idle"
+    """An engine without a request for a while: its devices are for a job that waits for them."""
 
     @property
     def label(self) -> str:
@@ -146,7 +149,7 @@ class StopKind(StrEnum):
     EXTEND = "extend"
     """Files were appended to the job: save, and continue at once with these files too."""
     PREEMPT = "preempt"
-    """A job of higher priority needs the devices, or a node is about to leave: save, and return to the queue."""
+    """Another job needs the devices, or a node is about to leave: save, and return to the queue."""
     TIME_LIMIT = "time_limit"
     """The job's `time_limit_s` is used up: save, and end."""
     COST_LIMIT = "cost_limit"

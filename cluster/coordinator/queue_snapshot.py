@@ -7,6 +7,7 @@ from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
 from cluster.policy import QueuedJob, RunningJob, Share, Situation, Spot, WorkerShape
 from ftlab.schemas import AnyJobConfig, BaseJobConfig
+from ftlab.status import Phase
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
@@ -99,6 +100,7 @@ def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRe
         remaining_s=tick.limits.longest_s(tx, job, tick.now, attempt),
         last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
         is_stopping=requested_stop(job) is not None,
+        is_idle=job.phase is Phase.IDLE,
     )
 
 

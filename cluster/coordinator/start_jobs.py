@@ -150,9 +150,12 @@ class JobStarter:
             return attempt, plan, tx.events.after(job.id, job.last_seq)
 
     def _preempt(self, tick: Tick, job: JobRecord, decision: Preempt, snapshot: QueueSnapshot) -> None:
-        why = f"Job {job.id} of priority {job.priority} needs the devices; this job saves and returns to the queue."
         for victim in decision.victims:
-            self._stops.request(tick, *snapshot.live[victim], StopKind.PREEMPT, why)
+            running, attempt = snapshot.live[victim]
+            is_engine = running.kind is JobKind.ENGINE
+            then = "this engine ends" if is_engine else "this job saves and returns to the queue"
+            why = f"Job {job.id} of priority {job.priority} needs the devices; {then}."
+            self._stops.request(tick, running, attempt, StopKind.PREEMPT, why)
 
     def _write_waiting(
         self, tick: Tick, decisions: Sequence[Decision], waiting_for_data: Collection[str], snapshot: QueueSnapshot

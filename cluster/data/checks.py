@@ -251,7 +251,8 @@ def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
     """
     from train.data.doctor import worst
 
-    named: dict[str, Any] = {"dataset_id": request.file.dataset_id, "model": request.base.model}
+    file = request.file
+    named: dict[str, Any] = {"dataset_id": file.dataset_id, "dataset_name": file.name, "model": request.base.model}
     named["findings"] = worst(report.findings, request.max_findings)
     if report.overlap is not None and request.eval_file is not None:
         named["overlap"] = report.overlap.model_copy(update={"eval_dataset_id": request.eval_file.dataset_id})

@@ -75,6 +75,13 @@ class SourceFile:
     rows: Path
     """Path of the rows on this machine once they are fetched."""
     num_rows: int
+    name: str = ""
+    """Name of the dataset, by which people know it."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: `support.jsonl (ds-4k0x9r2m7q1z)`."""
+        return f"{self.name} ({self.dataset_id})" if self.name else self.dataset_id
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,8 @@ class DataClient(Protocol):
 
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
-    return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
+    rows = dataset_rows(settings, dataset)
+    return SourceFile(dataset.id, dataset.bucket, dataset.canonical, rows, dataset.num_rows, dataset.name)
 
 
 def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:

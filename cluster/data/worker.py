@@ -110,7 +110,7 @@ class DataWorker:
         tokenizer = cache(lambda: load_tokenizer(base))
         found = []
         for file, split in zip(request.files, self._splits(request.files, request.eval_split), strict=True):
-            with named_file(file.dataset_id, is_eval=False):
+            with named_file(file.label, is_eval=False):
                 train, held_out = (split.train, split.eval.num_rows) if split else (None, 0)
                 spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method, selection=train)
                 found.append(replace(row_lengths(spec, self._cache, tokenizer), num_eval_rows=held_out))
@@ -152,12 +152,12 @@ class DataWorker:
         with ExitStack() as in_use:
             for part in _parts(watches, splits, eval_file):
                 file = part.file
-                with named_file(file.dataset_id, is_eval=part.is_eval, is_split=part.selection is not None):
+                with named_file(file.label, is_eval=part.is_eval, is_split=part.selection is not None):
                     prepared = self._prepare_part(part, base, request.method, progress.step())
                     in_use.callback(prepared.close)
                     if not part.is_eval:
                         check_labels(prepared.counts, request.method)
-                check_rows(prepared.counts, facts, file.dataset_id)
+                check_rows(prepared.counts, facts, file.label)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
             # This job's own entries are still in use, so only others are evicted.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
@@ -190,7 +190,7 @@ class DataWorker:
 
         if spec is None:
             return [None] * len(files)
-        names = [file.dataset_id for file in files]
+        names = [file.label for file in files]
         # Reading the rows is no progress of the preparation, which only checks whether to stop.
         return split_files([self._fetch(file) for file in files], spec, self._cache, names, lambda _: on_rows(0))
 
@@ -208,11 +208,11 @@ class DataWorker:
             report = CheckReport.model_validate(document)
         except Exception:  # an edge: a failing check must not stop a job that can train
             logger.exception("The doctor could not check dataset %s", file.dataset_id)
-            return f"Dataset {file.dataset_id} could not be checked."
+            return f"Dataset {file.label} could not be checked."
         # Where the model generates the answers, no token of the rows is trained.
         is_generated = isinstance(request.method, GrpoMethod)
         what = f"{report.num_rows:,} prompts; {report.found}." if is_generated else report.summary
-        return f"Dataset {file.dataset_id}: {what}"
+        return f"Dataset {file.label}: {what}"
 
     def _fetch(self, file: SourceFile) -> Path:
         """The rows on this machine, fetched from their bucket if necessary."""

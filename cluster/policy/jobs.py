@@ -43,6 +43,8 @@ class RunningJob:
     last_checkpoint_at: datetime | None = None
     is_stopping: bool = False
     """Whether it is about to release its devices."""
+    is_idle: bool = False
+    """Whether it does nothing, and makes room for a job of its own priority too: an engine without requests."""
 
 
 @dataclass(frozen=True)

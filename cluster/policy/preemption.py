@@ -1,4 +1,7 @@
-"""Choose the running jobs that make room for a job of higher priority: the set that loses the least work."""
+"""Choose the running jobs that make room for another one: the set that loses the least work.
+
+They have a lower priority than the job that needs the devices. Idle ones may have the same.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,13 +30,19 @@ def choose_victims(
 
 
 def _may_be_preempted(running: RunningJob, job: QueuedJob, situation: Situation) -> bool:
+    if not running.preemptible or running.is_stopping:
+        return False
+    if running.is_idle:
+        return running.priority <= job.priority
     ran_s = (situation.now - running.started_at).total_seconds()
-    is_settled = ran_s >= situation.rules.min_run_s
-    return running.preemptible and not running.is_stopping and running.priority < job.priority and is_settled
+    return running.priority < job.priority and ran_s >= situation.rules.min_run_s
 
 
 def _lost_s(running: RunningJob, situation: Situation) -> float:
-    """Work since the last checkpoint, as if its last one failed, and the time that stopping and starting takes."""
+    """Work since the last checkpoint, as if its last one failed, and the time that stopping and starting takes; nothing
+    for an idle job, which does not come back by itself."""
+    if running.is_idle:
+        return 0.0
     saved_at = max(running.started_at, running.last_checkpoint_at or running.started_at)
     return max(0.0, (situation.now - saved_at).total_seconds()) + situation.rules.restart_s
 

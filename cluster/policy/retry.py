@@ -53,7 +53,7 @@ CONTINUES = {
 """How a job of a kind without checkpoints continues after a stop."""
 
 ENDS_AN_ENGINE = {
-    StopKind.PREEMPT: "It ended, as a job of higher priority needed the devices. The next request starts another one.",
+    StopKind.PREEMPT: "It ended, as another job needed the devices. The next request starts another one.",
     StopKind.DRAIN: "It ended, as the service was stopped. The next request starts another one.",
 }
 """Stops after which an engine does not wait for devices: it may be that nobody asks again, and a request that does, or

@@ -24,7 +24,7 @@ _LEADS = {
     StopKind.PAUSE: "Paused",
     StopKind.TIME_LIMIT: "Ended by the job's time limit",
     StopKind.COST_LIMIT: "Ended by the job's max_cost",
-    StopKind.PREEMPT: "Made room for a job of higher priority",
+    StopKind.PREEMPT: "Made room for another job",
     StopKind.EXTEND: "Stopped to continue with the appended files",
     StopKind.DRAIN: "Stopped with the service",
 }

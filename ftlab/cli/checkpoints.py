@@ -8,7 +8,7 @@ from ftlab.cli.app import CONTEXT, app
 from ftlab.cli.delete_by_rule import Rows, delete_by_rule
 from ftlab.cli.jobs import YesOption, confirm
 from ftlab.cli.session import Session, command
-from ftlab.cli.watch import JobArgument
+from ftlab.cli.watch import JobArgument, complete_job
 
 if TYPE_CHECKING:
     from ftlab.schemas.replies import CheckpointPrune
@@ -64,7 +64,8 @@ def remove(session: Session, job: JobArgument, names: NamesArgument, yes: YesOpt
 def prune(
     session: Session,
     jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB...]", help="The jobs; default: all of yours.")
+        list[str] | None,
+        typer.Argument(metavar="[JOB...]", help="The jobs; default: all of yours.", autocompletion=complete_job),
     ] = None,
     older_than: Annotated[
         float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only those saved more days ago.")

@@ -8,6 +8,7 @@ import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
+from ftlab.cli.watch import complete_job
 
 if TYPE_CHECKING:
     from ftlab.schemas.comparisons import ComparedRun, Comparison
@@ -19,7 +20,12 @@ WIDTH = 80
 def compare(
     session: Session,
     jobs: Annotated[
-        list[str], typer.Argument(metavar="ID ID...", help="Two to ten jobs: ids, unique id prefixes or unique names.")
+        list[str],
+        typer.Argument(
+            metavar="ID ID...",
+            help="Two to ten jobs: ids, unique id prefixes or unique names.",
+            autocompletion=complete_job,
+        ),
     ],
     html: Annotated[
         Path | None,
@@ -43,7 +49,8 @@ def compare(
     for note in found.notes:
         session.output.talk(textwrap.fill(note, WIDTH))
     columns = ("JOB", "STATUS", "STEP", "LAST", "BEFORE", "BEST EVAL", "GROUP", "TOKENS/S", "TIME", "COST")
-    session.output.table(columns, [_results(run) for run in found.runs], shrink=("JOB",))
+    optional = ("TOKENS/S", "COST", "STEP", "BEFORE")
+    session.output.table(columns, [_results(run) for run in found.runs], shrink=("JOB",), optional=optional)
     _print_settings(session, found)
     _print_data(session, found)
     _print_evaluations(session, found)
@@ -91,7 +98,8 @@ def _print_data(session: Session, found: "Comparison") -> None:
         (each.dataset_id, each.name or "(deleted)", each.num_rows or "", each.same_as or "", *uses_of(each, found.runs))
         for each in found.datasets
     ]
-    session.output.table(("DATASET", "NAME", "ROWS", "SAME ROWS AS", *names), rows, shrink=("NAME",))
+    columns = ("DATASET", "NAME", "ROWS", "SAME ROWS AS", *names)
+    session.output.table(columns, rows, shrink=("NAME", *names), optional=("SAME ROWS AS", "ROWS"))
 
 
 def _print_evaluations(session: Session, found: "Comparison") -> None:

@@ -8,7 +8,7 @@ import typer
 from ftlab.cli.app import app
 from ftlab.cli.jobs import YesOption, confirm
 from ftlab.cli.session import Session, command
-from ftlab.cli.watch import JobArgument
+from ftlab.cli.watch import JobArgument, JobsArgument
 from ftlab.formatting import without_controls
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from ftlab.schemas import Job
 
 Changed = TypeVar("Changed")
-
-JobsArgument = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Jobs: ids, unique id prefixes or unique names.")
-]
 
 
 @command(app)

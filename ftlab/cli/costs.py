@@ -47,7 +47,8 @@ def costs(
     if all(total.amount is None for total in found.totals):
         session.output.talk("The service has no prices: see the setting 'prices'.")
     rows = [_row(each) for each in [*found.data, *found.totals]]
-    session.output.table([column.upper().replace("_", " ") for column in columns], rows, shrink=("NAME", "MODEL"))
+    heads = [column.upper().replace("_", " ") for column in columns]
+    session.output.table(heads, rows, shrink=("NAME", "MODEL"), optional=("ENERGY KWH", "ATTEMPTS"))
 
 
 def _row(found: "CostSum") -> tuple[str, ...]:

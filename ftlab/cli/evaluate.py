@@ -11,7 +11,7 @@ from ftlab.cli.session import Session, command
 from ftlab.cli.watch import JobArgument
 
 if TYPE_CHECKING:
-    from ftlab.schemas.evaluation_results import EvaluationResults, MetricResult, PairedTest, ScoredRow
+    from ftlab.schemas.evaluation_results import EvaluationResults, MetricResult, ModelResult, PairedTest, ScoredRow
 
 SIGNIFICANT = 0.05
 
@@ -114,8 +114,7 @@ def _metric(text: str) -> Any:
     """The metric that an option names: a type, or a mapping in YAML."""
     from ftlab.schemas.job_file import read_yaml
 
-    value = read_yaml(text, "--metric")
-    return {"type": value} if isinstance(value, str) else value
+    return read_yaml(text, "--metric")
 
 
 def _task(text: str) -> Any:
@@ -130,7 +129,8 @@ def _print_results(session: Session, found: "EvaluationResults") -> None:
         session.output.json(found)
         return
     columns = ("MODEL", "METRIC", "VALUE", "95% INTERVAL", "ROWS", "SKIPPED", "AGAINST BASE", "P")
-    session.output.table(columns, list(_lines(found)), shrink=("MODEL",))
+    optional = ("P", "ROWS", "95% INTERVAL")
+    session.output.table(columns, list(_lines(found)), shrink=("MODEL", "METRIC"), optional=optional)
     own = {(model.key, model.base) for model in found.models}
     for test in found.tests:
         if (test.model, test.other) not in own:
@@ -138,7 +138,7 @@ def _print_results(session: Session, found: "EvaluationResults") -> None:
     for model in found.models:
         for metric in model.metrics:
             if metric.worst:
-                session.output.talk(f"{model.name}, {metric.metric}:")
+                session.output.talk(f"{_title(model)}, {metric.metric}:")
                 _print_rows(session, "worst", metric.worst)
                 _print_rows(session, "best", metric.best)
 
@@ -149,7 +149,7 @@ def _lines(found: "EvaluationResults") -> Iterator[tuple[object, ...]]:
         for metric in model.metrics:
             test = tests.get((model.key, model.base or "", metric.metric))
             yield (
-                f"{model.name} (base)" if model.base is None else model.name,
+                f"{_title(model)} (base)" if model.base is None else _title(model),
                 metric.metric,
                 _number(metric.value),
                 "" if metric.low is None else f"{_number(metric.low)} to {_number(metric.high)}",
@@ -158,6 +158,10 @@ def _lines(found: "EvaluationResults") -> Iterator[tuple[object, ...]]:
                 "" if test is None else _verdict(metric, test),
                 "" if test is None or test.p_value is None else f"{test.p_value:.3f}",
             )
+
+
+def _title(model: "ModelResult") -> str:
+    return model.title or model.name
 
 
 def _verdict(metric: "MetricResult", test: "PairedTest") -> str:
@@ -171,7 +175,7 @@ def _verdict(metric: "MetricResult", test: "PairedTest") -> str:
 
 
 def _comparison(found: "EvaluationResults", test: "PairedTest") -> str:
-    names = {model.key: model.name for model in found.models}
+    names = {model.key: _title(model) for model in found.models}
     difference = "not known" if test.difference is None else f"{test.difference:+.4g}"
     p_value = "" if test.p_value is None else f", p {test.p_value:.3f}"
     return f"{names[test.model]} against {names[test.other]}, {test.metric}: {difference}{p_value}"

@@ -8,7 +8,7 @@ import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
-from ftlab.cli.watch import JobArgument
+from ftlab.cli.watch import JobArgument, complete_job
 
 if TYPE_CHECKING:
     from ftlab.schemas.export_results import Export
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @command(app, patient=True)
 def export(
     session: Session,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB", help="Job whose model is exported, or 'model:ID'.", autocompletion=complete_job),
+    ],
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", metavar="FORMAT", help="adapter, merged or gguf; may be repeated."),
@@ -80,12 +83,21 @@ def exports(session: Session, job: JobArgument) -> None:
 @command(app, patient=True)
 def push(
     session: Session,
-    export_job: Annotated[str, typer.Argument(metavar="EXPORT", help="The export.")],
+    export_job: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPORT",
+            help="The export: its id, unique id prefix or unique name.",
+            autocompletion=complete_job,
+        ),
+    ],
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub.")],
     artifact: Annotated[
         str | None, typer.Option("--artifact", metavar="NAME", help="Artifact of the export, such as gguf-q8_0.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Whether only you, or everybody, can read a new repository.")
+    ] = True,
 ) -> None:
     """Upload an artifact of an export to the Hugging Face hub, with your token in HF_TOKEN or typed in."""
     from ftlab.cli.download import only_artifact
@@ -118,8 +130,11 @@ def _print_exports(session: Session, found: "list[Export]") -> None:
     if session.output.as_json:
         session.output.json(found)
         return
+    if not found:
+        session.output.talk("There are no exports of this job's models. Make one with 'ftlab export JOB'.")
+        return
     columns = ("EXPORT", "STATUS", "ARTIFACT", "WEIGHTS", "SIZE", "LARGEST DIFFERENCE", "BOUND", "SAME TOKEN")
-    session.output.table(columns, list(_lines(found)), shrink=())
+    session.output.table(columns, list(_lines(found)), optional=("WEIGHTS", "BOUND", "SAME TOKEN"))
 
 
 def _lines(found: "list[Export]") -> Iterator[tuple[object, ...]]:

@@ -242,8 +242,11 @@ def _settings_of_kind(session: Session, job: "Job") -> dict[str, object]:
     config: Mapping[str, Any] = job.resolved_config or job.config
     metrics = [str(metric.get("type")) for metric in config.get("metrics") or ()]
     tasks = [str(task.get("name") if isinstance(task, dict) else task) for task in config.get("tasks") or ()]
+    model, formats = config.get("model"), config.get("formats") or ()
+    models = [model] if isinstance(model, str) else config.get("models") or ()
     return {
-        "Models": ", ".join(config.get("models") or ()) or None,
+        "Models": ", ".join(_named_model(session, str(each)) for each in models) or None,
+        "Formats": ", ".join(formats) or None,
         "Dataset": ", ".join(_dataset(session, dataset) for dataset in job.datasets) or None,
         "Metrics": ", ".join(metrics) or None,
         "Tasks": ", ".join(tasks) or None,
@@ -276,6 +279,20 @@ def _dataset(session: Session, dataset_id: str) -> str:
         return f"{session.client.datasets.get(dataset_id).name} ({dataset_id})"
     except NotFoundError:
         return dataset_id
+
+
+def _named_model(session: Session, reference: str) -> str:
+    """`support (model:mdl-1)`; the reference alone for a model without a job, or whose job was deleted."""
+    from ftlab.errors import NotFoundError
+
+    kind, _, name = reference.partition(":")
+    if kind not in ("job", "model"):
+        return reference
+    try:
+        job_id = name.partition("/")[0] if kind == "job" else session.client.models.get(name).job_id
+        return f"{session.client.jobs.get(job_id).name} ({reference})"
+    except NotFoundError:
+        return reference
 
 
 def _base_model(session: Session, reference: str) -> str:

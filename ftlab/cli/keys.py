@@ -36,6 +36,7 @@ def list_keys(session: Session, user: UserOption = None) -> None:
         ),
         empty="There are no keys.",
         shrink=("NAME",),
+        optional=("CREATED",),
     )
 
 

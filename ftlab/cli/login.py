@@ -64,6 +64,7 @@ def audit(
         ),
         empty="There are no entries.",
         shrink=("WHAT",),
+        optional=("FROM", "KEY"),
     )
 
 

@@ -41,6 +41,7 @@ from ftlab.cli import keys as _keys  # noqa: F401  isort: skip
 from ftlab.cli import login as _login  # noqa: F401  isort: skip
 from ftlab.cli import mcp as _mcp  # noqa: F401  isort: skip
 from ftlab.cli.app import app
+from ftlab.cli.examples import add_examples
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
 from ftlab.errors import FineTuneLabError, JobEndedError
@@ -90,6 +91,9 @@ def _root(
     quiet: QuietOption = False,
 ) -> None:
     """The common options may also stand before the command, where `session.before_command` reads them."""
+
+
+add_examples(app)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def list_channels(session: Session) -> None:
         _channel_row,
         empty="There are no channels. Add one with 'ftlab notify add NAME URL'.",
         shrink=("TARGET", "KINDS", "JOBS", "LAST ERROR"),
+        optional=("LAST SENT", "JOBS", "KINDS", "TYPE"),
     )
 
 

@@ -71,6 +71,7 @@ class Output:
         *,
         empty: str = "",
         shrink: Collection[str] = (),
+        optional: Sequence[str] = (),
     ) -> None:
         """Print records: as JSON, as a table with a row each, or, where there are none, the sentence `empty`."""
         records = list(found)
@@ -79,7 +80,7 @@ class Output:
         elif empty and not records:
             self.talk(empty)
         else:
-            self.table(columns, [row_of(record) for record in records], shrink=shrink)
+            self.table(columns, [row_of(record) for record in records], shrink=shrink, optional=optional)
 
     def table(
         self,

@@ -62,7 +62,9 @@ def list_datasets(session: Session, limit: LimitOption = 20) -> None:
             *(item.id, item.name, item.bucket, item.shape),
             *(item.num_rows, size(item.size_bytes), item.created_at),
         ),
+        empty="There are no datasets. Upload one with 'ftlab datasets upload FILE'.",
         shrink=("NAME", "BUCKET"),
+        optional=("BUCKET", "SHAPE"),
     )
 
 
@@ -142,7 +144,9 @@ def list_models(session: Session, limit: LimitOption = 20) -> None:
             *(item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at),
             "pinned" if item.is_pinned else "",
         ),
+        empty="There are no tuned models. A job delivers one when it completes.",
         shrink=("NAME", "BASE MODEL"),
+        optional=("KIND", "CREATED", "STEP"),
     )
 
 

@@ -33,7 +33,7 @@ name: my-first-job
 model: {model}
 dataset: {dataset}
 # eval_dataset: held-out.jsonl      # rows to evaluate on; the best checkpoint is then delivered
-# eval_split: null                  # or a share of the rows, as 0.1, instead of eval_dataset
+# eval_split: null                  # or a share of the rows, such as 0.1, instead of eval_dataset
 
 # tuning: lora                      # or full, which trains all weights
 # load_in_4bit: false               # true is QLoRA: the base model in 4 bits
@@ -49,7 +49,7 @@ method:
 #   lora_alpha: 32
 #   lora_dropout: 0.0
 #   target_modules: all-linear
-#   modules_to_save: null           # modules to train as a whole, as [embed_tokens, lm_head]
+#   modules_to_save: null           # modules to train as a whole, such as [embed_tokens, lm_head]
 
 training:
   num_train_epochs: 3
@@ -58,7 +58,7 @@ training:
   # gradient_accumulation_steps: 1
   # learning_rate: null             # null: 2e-4 for LoRA, 2e-5 for all weights
   # eval_steps: null                # null: at the start and at the end
-  # save_steps: 50                   # steps between checkpoints
+  # save_steps: 50                  # steps between checkpoints
 """
 
 _SWEEP = """\
@@ -110,8 +110,7 @@ kind: evaluation
 name: my-first-evaluation
 models: [job:my-first-stage]        # waits for the model of that job; its base model is measured too
 dataset: {dataset}
-# metrics:                          # or exact_match, f1, rouge, json_schema, judge_score, ...
-#   - type: perplexity
+# metrics: [perplexity]             # and exact_match, f1, rouge, json_schema, judge_score, ...
 # max_rows: null                    # the first rows only
 
 ---

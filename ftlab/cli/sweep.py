@@ -84,6 +84,7 @@ def list_sweeps(session: Session, limit: LimitOption = 20) -> None:
         _row,
         empty="There are no sweeps. Create one with 'ftlab sweep SWEEP.yaml'.",
         shrink=("NAME",),
+        optional=("METHOD", "CREATED"),
     )
 
 
@@ -169,7 +170,7 @@ def _print_preview(session: Session, found: "SweepPreview") -> None:
         return
     names = list(found.trials[0])
     rows = [(number, *(_shown(trial[name]) for name in names)) for number, trial in enumerate(found.trials)]
-    session.output.table(("TRIAL", *names), rows)
+    session.output.table(("TRIAL", *_heads(names)), rows)
     rungs = f", compared at the steps {', '.join(map(str, found.rungs))}" if found.rungs else ""
     what = f"The sweep {found.name!r} is valid: up to {found.max_trials} trials{rungs}"
     session.output.talk(f"{what}. Nothing was stored.")
@@ -200,7 +201,7 @@ def _print_sweep(session: Session, found: "Sweep") -> None:
         }
     )
     names = list(found.config["parameters"])
-    shown = [name.partition(".")[2] for name in names] if sys.stdout.isatty() else names
+    shown = _heads(names)
     columns = ("TRIAL", "JOB", "STATE", found.objective.metric.upper(), *shown, "MESSAGE")
     rows = [_trial_row(trial, names, best) for trial in found.trials]
     session.output.table(columns, rows, shrink=("MESSAGE", *shown), optional=("MESSAGE", "JOB"))
@@ -210,12 +211,18 @@ def _print_sweep(session: Session, found: "Sweep") -> None:
         session.output.talk(f"Train the best one again with: ftlab clone {best.job_id}")
 
 
+def _heads(parameters: list[str]) -> list[str]:
+    """The names of parameters; on a terminal, without their groups, which say little where there is no room."""
+    return [name.partition(".")[2] for name in parameters] if sys.stdout.isatty() else parameters
+
+
 def _trial_row(trial: "Trial", names: list[str], best: "Trial | None") -> tuple[object, ...]:
     from ftlab.formatting import number
 
     mark = " (best)" if best is not None and trial.number == best.number else ""
     values = (_shown(trial.parameters[name]) for name in names)
-    return f"{trial.number}{mark}", trial.job_id or "", trial.state, number(trial.value), *values, trial.message or ""
+    state = trial.job_status or trial.state
+    return f"{trial.number}{mark}", trial.job_id or "", state, number(trial.value), *values, trial.message or ""
 
 
 def _importance_lines(found: "Sweep") -> Iterator[str]:

@@ -39,11 +39,16 @@ JobArgument = Annotated[
     typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a job.", autocompletion=complete_job),
 ]
 
+JobsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="ID...", help="Jobs: ids, unique id prefixes or unique names.", autocompletion=complete_job),
+]
+
 
 @command(app, patient=True)
 def wait(
     session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs to wait for.")],
+    ids: JobsArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress while waiting (one job only).")] = False,
     timeout_s: Annotated[float | None, typer.Option("--timeout", min=0, metavar="SECONDS", show_default=False)] = None,
 ) -> None:

@@ -13,7 +13,7 @@ _MARKS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
 
 def check_page(report: CheckReport) -> str:
     """The whole report as one HTML document."""
-    return page(f"Check of {report.dataset_id}", _body(report))
+    return page(f"Check of {_name(report)}", _body(report))
 
 
 def waiting_page(state: CheckState) -> str:
@@ -57,9 +57,13 @@ def facts(report: CheckReport) -> list[tuple[str, str]]:
     return found
 
 
+def _name(report: CheckReport) -> str:
+    return report.dataset_name or report.dataset_id
+
+
 def _body(report: CheckReport) -> Iterator[str]:
     trained_on = "the assistant's messages" if report.assistant_only_loss else "everything"
-    yield f"<h1>Check of {text(report.dataset_id)}</h1>"
+    yield f"<h1>Check of {text(_name(report))}</h1>"
     yield (
         f'<p class="soft">For <code>{text(report.model)}</code>, max_length {report.max_length:,}, training on '
         f"{trained_on}; rows of kind {text(report.kind)}.</p>"

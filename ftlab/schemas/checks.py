@@ -80,10 +80,11 @@ class CheckReport(WireModel):
     """What the doctor found in a dataset for a model, at a length and with a choice of what is trained."""
 
     dataset_id: str = ""
+    dataset_name: str = ""
     model: str = ""
-    """`max_length` of the request."""
     kind: str
     max_length: int
+    """`max_length` of the request."""
     assistant_only_loss: bool
     num_rows: int
     counts: dict[str, int]

@@ -72,6 +72,11 @@ Name = Annotated[str, BeforeValidator(_refuse_unseen_characters), StringConstrai
 """A display name: up to 200 visible characters. It is never used as a path."""
 
 
+def named_by_type(value: object) -> object:
+    """The group of settings that a name alone stands for: that of this `type`, with the defaults."""
+    return {"type": value} if isinstance(value, str) else value
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """`" Did you mean 'learning_rate'?"` when one known word is close, else an empty string."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)

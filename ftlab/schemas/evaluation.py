@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
 from ftlab.schemas.base_config import BaseJobConfig
 from ftlab.schemas.bench_tasks import MAX_TASKS, NamedTask
-from ftlab.schemas.common import StrictModel
+from ftlab.schemas.common import StrictModel, named_by_type
 from ftlab.schemas.config import DatasetId
 from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore
 
@@ -98,6 +98,8 @@ Metric = Annotated[
     Field(discriminator="type"),
 ]
 """Any metric; `type` says which."""
+NamedMetric = Annotated[Metric, BeforeValidator(named_by_type, json_schema_input_type=str | Metric)]
+"""A metric; its type alone stands for the metric with the default settings."""
 
 
 class Generation(StrictModel):
@@ -106,11 +108,11 @@ class Generation(StrictModel):
     max_new_tokens: int = Field(default=256, ge=1, le=1_048_575)
     """Maximum number of tokens of an answer."""
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
-    """0 takes the likeliest token each time; above it, tokens are drawn."""
+    """0 takes the likeliest token each time; above it, tokens are sampled."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the probability from whose most likely tokens the next one is drawn."""
+    """Share of the probability from whose most likely tokens the next one is sampled."""
     top_k: int = Field(default=0, ge=0, le=1_000_000)
-    """Number of most likely tokens from which the next one is drawn; 0 for all."""
+    """Number of most likely tokens from which the next one is sampled; 0 for all."""
 
     @model_validator(mode="after")
     def _greedy_answers_are_not_drawn(self) -> Self:
@@ -142,8 +144,8 @@ class EvaluationConfig(BaseJobConfig):
     measured before them, without being named."""
     dataset: DatasetId | None = None
     """Id or unique name of the dataset whose rows the models answer; required without `tasks`."""
-    metrics: list[Metric] = Field(default=[Perplexity()], max_length=MAX_METRICS)
-    """What is measured on the dataset."""
+    metrics: list[NamedMetric] = Field(default=[Perplexity()], max_length=MAX_METRICS)
+    """What is measured on the dataset: types of metrics, or objects with `type` and settings."""
     tasks: list[NamedTask] = Field(default=[], max_length=MAX_TASKS)
     """Tasks of lm-evaluation-harness, which have rows and metrics of their own: names, or objects with settings."""
     generation: Generation = Generation()

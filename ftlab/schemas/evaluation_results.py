@@ -87,6 +87,9 @@ class ModelResult(WireModel):
     """`base` or `model`, numbered where there are several."""
     name: str
     """A reference as in the config, or the name of a base model."""
+    title: str | None = None
+    """What to call it: the name of its job, with the step of a checkpoint. `None` where `name` is the best name: for a
+    base model, and for a model whose job was deleted."""
     base: str | None = None
     """Key of its base model; `None` for a base model."""
     revision: str | None = None

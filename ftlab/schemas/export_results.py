@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.export import ExportFormat
+from ftlab.schemas.export import ExportFormat, GgufType
 from ftlab.status import JobStatus
 
 ARTIFACTS_FOLDER = "artifacts"
@@ -44,6 +44,13 @@ class Receipt(WireModel):
     """Whether the exported tokenizer makes the same tokens of the prompts."""
     is_good: bool
     """Whether both differences and `top1_agreement` are within their bounds, and the tokens are the same."""
+
+
+class ExportOptions(WireModel):
+    """What exports of this service can write."""
+
+    gguf_types: list[GgufType]
+    """Types of weights of `gguf`."""
 
 
 class Artifact(WireModel):

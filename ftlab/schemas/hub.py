@@ -15,8 +15,8 @@ class HubPush(StrictModel):
 
     repo: str = Field(min_length=3, max_length=200)
     """Repository as `OWNER/NAME`; it is created where it does not exist."""
-    private: bool = False
-    """Create a private repository. An existing one that is public is refused then."""
+    private: bool = True
+    """Create a private repository, and refuse an existing one that is public. Without, everybody can read the files."""
     token: SecretStr = Field(min_length=1, max_length=MAX_TOKEN_CHARS)
     """The caller's token for the hub, with the right to write. It is used for this upload and never stored."""
 

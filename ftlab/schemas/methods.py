@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.auto import OrAuto, is_auto
 from ftlab.schemas.common import StrictModel
-from ftlab.schemas.rewards import Reward
+from ftlab.schemas.rewards import NamedReward
 
 
 class RowKind(StrEnum):
@@ -206,7 +206,7 @@ class GrpoMethod(TrainingMethod):
     learns_from_prompts = True
 
     type: Literal["grpo"] = "grpo"
-    rewards: Annotated[list[Reward], Field(min_length=1, max_length=20)]
+    rewards: Annotated[list[NamedReward], Field(min_length=1, max_length=20)]
     """Rewards of an answer; their weighted sum is maximised."""
     max_length: MaxLength = 1024
     """Most tokens of a prompt and its answer together. A prompt that leaves less than `max_completion_length` is

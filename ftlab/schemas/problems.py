@@ -38,7 +38,10 @@ _OTHER_NAMES = {
 }
 """Names that other tools use for a setting of a job."""
 
-_REMEDIES = {"tuning": "for QLoRA, keep 'lora' and set load_in_4bit: true"}
+_REMEDIES = {
+    "method": "name the method by its type, such as {type: dpo}",
+    "tuning": "for QLoRA, keep 'lora' and set load_in_4bit: true",
+}
 """What to do instead, by the field that has a wrong value."""
 
 
@@ -129,7 +132,7 @@ def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[Ba
         names_fields = precise["type"] == "value_error" and not rule.startswith("must ")
         return rule if names_fields else f"{field} {rule}"
     kinds = dict.fromkeys(broken_rule(entry).removeprefix("must be ") for entry in entries)
-    remedy = _REMEDIES.get(field) if first["type"] == "literal_error" else None
+    remedy = _REMEDIES.get(field)
     # The number that was given comes last: "a whole number or 'auto', not 1.5".
     rules = [kind.partition(", not ") for kind in kinds]
     given = next((f", not {number}" for _, _, number in rules if number), "")

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
+from ftlab.schemas.common import named_by_type
 
 
 class RewardConfig(AnswerScore):
@@ -68,3 +69,5 @@ Reward = Annotated[
     Field(discriminator="type"),
 ]
 """Any reward; `type` says which."""
+NamedReward = Annotated[Reward, BeforeValidator(named_by_type)]
+"""A reward; its type alone stands for the reward with the default settings."""

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ftlab.schemas.auto import AutoValue, with_settings
 from ftlab.schemas.base_config import YEAR_S
-from ftlab.schemas.common import Name, StrictModel, WireModel
+from ftlab.schemas.common import Name, StrictModel, WireModel, named_by_type
 from ftlab.schemas.costs import Amount
-from ftlab.status import ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 
 MAX_TRIALS = 1000
 DEFAULT_TRIALS = 20
@@ -49,7 +49,7 @@ class TrialState(StrEnum):
     """The state of a trial in its sweep; the status of its job says more."""
 
     RUNNING = "running"
-    """Its job is queued, runs, or was paused by a user."""
+    """Its job is queued, runs, or was paused by a user: see `job_status`."""
     PRUNED = "pruned"
     """Its job was paused at a rung, and is not among the best so far; it may be promoted while the sweep runs."""
     COMPLETED = "completed"
@@ -59,10 +59,6 @@ class TrialState(StrEnum):
 
 def _as_parameter(value: object) -> object:
     return {"values": value} if isinstance(value, list) else value
-
-
-def _as_method(value: object) -> object:
-    return {"type": value} if isinstance(value, str) else value
 
 
 class Parameter(StrictModel):
@@ -151,7 +147,7 @@ class SweepConfig(StrictModel):
         min_length=1, max_length=MAX_PARAMETERS
     )
     """The values to search, by the dotted names of settings of the groups `training`, `lora` and `method`."""
-    method: Annotated[SearchMethod, BeforeValidator(_as_method)] = TpeSearch()
+    method: Annotated[SearchMethod, BeforeValidator(named_by_type)] = TpeSearch()
     """How values are chosen: a mapping with `type`, or just the type."""
     objective: Objective = Objective()
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
@@ -215,6 +211,8 @@ class Trial(WireModel):
     """Its job; `None` where the values did not make a valid config. The trial stays when the job is deleted."""
     parameters: dict[str, Value]
     state: TrialState
+    job_status: JobStatus | None = None
+    """Status of its job while the trial is running: whether it still waits in the queue. `None` for other trials."""
     value: float | None = None
     """Value of the objective, so far where the trial has not ended; `None` before the first."""
     rung_values: list[float] = Field(default_factory=list)

@@ -26,7 +26,7 @@ class TrainingConfig(StrictModel):
     gradient_accumulation_steps: CountOrAuto = 1
     """Forward and backward passes of one optimizer step."""
     num_train_epochs: Annotated[float, Field(gt=0.0, le=1000.0), OrAuto()] = 3.0
-    """Passes over each dataset."""
+    """Passes over each dataset. With a fraction, the last pass is cut short: the steps are rounded up."""
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
     learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0), OrAuto()] = None

@@ -78,6 +78,7 @@ RULES: dict[str, Rule] = {
     "/api/training/jobs/{job_id}/evaluation": READ,
     "/api/training/jobs/{job_id}/evaluation/rows": READ,
     "/api/evaluations/options": READ,
+    "/api/exports/options": READ,
     "/api/training/jobs/{job_id}/exports": READ,
     "/api/training/jobs/{job_id}/exports/{artifact}": TRAIN,
     "/api/training/jobs/{job_id}/exports/{artifact}/push": TRAIN,

@@ -1,5 +1,6 @@
 """Evaluations: how they are submitted, and what they found. Every function that is not a route blocks on the store."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +13,7 @@ from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.lines import lines_in
+from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
 from ftlab.schemas.evaluation import Metric, Perplexity
 from ftlab.schemas.evaluation_results import (
@@ -84,8 +86,15 @@ async def prepare_evaluation(caller: CallerContext, submission: Submission) -> P
 
 def results(services: Services, owner: str, job: str) -> EvaluationResults:
     """Raise `ConflictError` for a job of another kind (`not_an_evaluation`), and for one that has not completed."""
-    text = _file_text(services, owner, job, RESULTS_FILE)
-    return EvaluationResults.model_validate_json(text)
+    found = EvaluationResults.model_validate_json(_file_text(services, owner, job, RESULTS_FILE))
+    with services.store.read() as tx:
+        titles = [_title(tx, owner, model.name) for model in found.models]
+    shared = {title for title, count in Counter(titles).items() if count > 1}
+    models = [
+        model.model_copy(update={"title": f"{title} ({model.name})" if title in shared and title else title})
+        for model, title in zip(found.models, titles, strict=True)
+    ]
+    return found.model_copy(update={"models": models})
 
 
 def rows(services: Services, owner: str, job: str, after: int, limit: int) -> AnsweredRowList:
@@ -94,6 +103,19 @@ def rows(services: Services, owner: str, job: str, after: int, limit: int) -> An
     found = (AnsweredRow.model_validate_json(line) for line in islice(lines, after, after + limit + 1))
     page = list(found)
     return AnsweredRowList(data=page[:limit], has_more=len(page) > limit)
+
+
+def _title(tx: Transaction, owner: str, name: str) -> str | None:
+    """The name of the job of a model, with the step of a checkpoint; `None` for a model without a job."""
+    try:
+        ref = parse_model_ref(name)
+        if ref.kind not in ("job", "model"):
+            return None
+        job_id = ref.id if ref.kind == "job" else tx.models.get(ref.id, owner=owner).job_id
+        job = tx.jobs.get(job_id, owner=owner)
+    except (InvalidRequestError, NotFoundError):
+        return None
+    return job.name if ref.step is None else f"{job.name}/step-{ref.step}"
 
 
 def _file_text(services: Services, owner: str, job: str, name: str) -> str:

@@ -67,11 +67,12 @@ def open_repository(push: HubPush, folder: Path, endpoint: str | None = None) ->
     token = push.token.get_secret_value()
     api = HfApi(endpoint, token=token)
     with _hub_errors(token):
-        api.create_repo(push.repo, private=push.private or None, exist_ok=True)
+        api.create_repo(push.repo, private=push.private, exist_ok=True)
         info = api.model_info(push.repo, revision="main")
     if push.private and not info.private:
         raise ConflictError(
-            "The repository exists and is public. Make it private there, name another one, or leave 'private' out.",
+            "The repository exists and is public. Set 'private' to false (--public) to publish the files, make the "
+            "repository private on the hub, or name another one.",
             "hub_conflict",
             "private",
         )

@@ -9,7 +9,8 @@ from cluster.search.importance import importance
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Page
 from ftlab.schemas.auto import AutoValue
-from ftlab.schemas.sweeps import Objective, Sweep, SweepSummary, Trial
+from ftlab.schemas.sweeps import Objective, Sweep, SweepSummary, Trial, TrialState
+from ftlab.status import JobStatus
 from serve.context import Services
 from serve.http.responses import to_page
 from tracking.best_trials import best_trial
@@ -42,6 +43,8 @@ def describe(services: Services, record: SweepRecord) -> Sweep:
         job_ids = [trial.job_id for trial in trials if trial.job_id is not None]
         cost = spent_by(tx, settings, job_ids, now)[0] if settings.prices else None
         run_time_s = trials_run_time_s(tx, trials, now)
+        running = [trial.job_id for trial in trials if trial.state is TrialState.RUNNING and trial.job_id]
+        statuses = tx.jobs.statuses_of(running)
     try:
         found = importance(record.parsed, record.whole, trials)
         shares, note = found.shares, found.note
@@ -52,7 +55,7 @@ def describe(services: Services, record: SweepRecord) -> Sweep:
         config=record.config,
         auto={name: AutoValue.model_validate(value) for name, value in record.auto.items()},
         rungs=list(record.rungs),
-        trials=[_to_trial(trial) for trial in trials],
+        trials=[_to_trial(trial, statuses.get(trial.job_id or "")) for trial in trials],
         importance=shares,
         importance_note=note,
         mlflow_url=settings.mlflow_run_page(record.mlflow_experiment_id, record.mlflow_run_id),
@@ -82,5 +85,5 @@ def _summary(record: SweepRecord, trials: Sequence[TrialRecord]) -> dict[str, An
     }
 
 
-def _to_trial(trial: TrialRecord) -> Trial:
-    return Trial.of(trial, rung_values=list(trial.rung_values))
+def _to_trial(trial: TrialRecord, job_status: JobStatus | None = None) -> Trial:
+    return Trial.of(trial, rung_values=list(trial.rung_values), job_status=job_status)

@@ -345,7 +345,7 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
     assert f"| {client.datasets.get(finished.datasets[0]).name} | 40 |" in card
 
     model_hub.uploads.folder, model_hub.uploads.owners["hf_of_the_caller"] = tmp_path / "hub", {"me"}
-    pushed = client.exports.push(job.id, "merged", "me/support", token="hf_of_the_caller", private=True)
+    pushed = client.exports.push(job.id, "merged", "me/support", token="hf_of_the_caller")
     repository = model_hub.repositories["me/support"]
     assert (pushed.commit, pushed.is_new, repository.is_private) == (repository.sha, True, True)
     assert (repository.folder / "README.md").read_text("utf-8") == card

@@ -30,7 +30,7 @@ def test_a_second_identical_job_tokenises_nothing(client: Client, lab: Lab, data
     for job in (first, second):
         notices = [event.data for event in client.jobs.events(job.id, kinds=EventKind.NOTICE)]
         [checked] = [notice["message"] for notice in notices if notice["code"] == "data_checked"]
-        assert checked.startswith(f"Dataset {dataset.id}: {dataset.num_rows} rows, ")
+        assert checked.startswith(f"Dataset {dataset.name} ({dataset.id}): {dataset.num_rows} rows, ")
     assert prepared(lab) == made
     assert [point.value for point in client.jobs.metrics(first.id, names=["loss"])] == [
         point.value for point in client.jobs.metrics(second.id, names=["loss"])
@@ -49,7 +49,9 @@ def test_a_dataset_without_a_token_to_learn_fails_the_job_before_it_holds_a_devi
 
     failed = client.jobs.get(job.id)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert failed.message.startswith(f"Dataset {dataset.id}: None of the 5 rows has a token to train on")
+    assert failed.message.startswith(
+        f"Dataset {dataset.name} ({dataset.id}): None of the 5 rows has a token to train on"
+    )
     assert lab.attempts(job.id) == []
     why = client.jobs.failure(job.id)
     assert (why.cause, why.attempt, why.sentence) == (FailureCause.BAD_DATA, 0, failed.message)

@@ -136,6 +136,11 @@ class JobReads:
         """The jobs by id; those that were deleted are left out."""
         return {record.id: record for record in self._records(select(*COLUMNS).where(jobs.c.id.in_(job_ids)))}
 
+    def statuses_of(self, job_ids: Collection[str]) -> dict[str, JobStatus]:
+        """The statuses of jobs by id; those that were deleted are left out."""
+        found = self._connection.execute(select(jobs.c.id, jobs.c.status).where(jobs.c.id.in_(job_ids)))
+        return {row.id: row.status for row in found}
+
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""
         return self._records(select(*COLUMNS).where(IS_LIVE).order_by(jobs.c.queue_seq))

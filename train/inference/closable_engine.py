@@ -37,10 +37,15 @@ class ClosableEngine(ABC):
     def _wake(self) -> None:
         """Have `run` look whether the engine is closed. The caller holds the lock."""
 
+    def idle_s(self) -> float:
+        """Seconds since the engine last had something to do; 0 while it has."""
+        with self._changed:
+            return time.monotonic() - self._used_at if self.is_idle else 0.0
+
     def close_if_idle(self, for_s: float) -> bool:
         """Take no more requests if there has been none for this long; return whether it is so."""
         with self._changed:
-            if self.is_idle and time.monotonic() - self._used_at >= for_s:
+            if self.is_idle and self.idle_s() >= for_s:
                 self.close("The engine ends because it was idle")
             return self._closing is not None
 

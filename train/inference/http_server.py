@@ -50,6 +50,9 @@ class AnyEngine(Protocol):
     def cancel(self, answers: Sequence[Answer]) -> None:
         """Stop computing answers that nobody waits for."""
 
+    def idle_s(self) -> float:
+        """Seconds since the engine last had something to do; 0 while it has."""
+
     def close_if_idle(self, for_s: float) -> bool:
         """Take no more requests if there has been none for this long; return whether it is so."""
 

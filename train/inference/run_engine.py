@@ -26,6 +26,9 @@ from train.process import prepare_process
 
 POLL_S = 0.25
 BEAT_S = 1.0
+IDLE_AFTER_S = 30.0
+"""Seconds without a request after which an engine is idle, and makes room for a job that waits: about as long as it
+takes to read an answer and to reply."""
 BACKEND_CHOSEN = "engine_backend"
 """Code of the notice that says what answers."""
 
@@ -149,9 +152,14 @@ def _serve(
 def _wait(
     heartbeat: Heartbeat, stop_poll: StopPoll, engine: AnyEngine, idle_timeout_s: float, thread: _EngineThread
 ) -> StopKind | None:
-    """Wait until the engine was idle for long enough, or the stop that was requested before."""
+    """Wait until the engine was idle for long enough, or the stop that was requested before. Report its phase."""
     beaten_at, turns = 0.0, -1
+    reported = None
     while True:
+        phase = Phase.IDLE if engine.idle_s() >= IDLE_AFTER_S else Phase.ANSWERING
+        if phase is not reported:
+            heartbeat.enter(phase)
+            reported = phase
         if (stop := stop_poll.requested_here()) is not None:
             return stop
         if engine.close_if_idle(idle_timeout_s):

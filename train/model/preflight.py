@@ -119,7 +119,7 @@ class RowExtremes(Protocol):
     def max_token_id(self) -> int: ...
 
 
-def check_rows(rows: RowExtremes, facts: ModelFacts, dataset_id: str) -> None:
+def check_rows(rows: RowExtremes, facts: ModelFacts, dataset: str) -> None:
     """Raise `InvalidRequestError` for rows that the model has no embedding for: of a token, or of a position."""
     layers = facts.layers
     if layers is None:
@@ -128,7 +128,7 @@ def check_rows(rows: RowExtremes, facts: ModelFacts, dataset_id: str) -> None:
         token = facts.tokens_beyond.get(rows.max_token_id)
         named = f"the token {token[:100]!r} (id {rows.max_token_id})" if token else f"a token of id {rows.max_token_id}"
         raise InvalidRequestError(
-            f"Dataset {dataset_id} has a row with {named}, and the embedding of the model has {layers.num_embeddings} "
+            f"Dataset {dataset} has a row with {named}, and the embedding of the model has {layers.num_embeddings} "
             f"rows (ids 0 to {layers.num_embeddings - 1}). Use the tokenizer that belongs to these weights, resize the "
             "model's embedding, or remove the token from the rows.",
             "model_invalid",
@@ -136,7 +136,7 @@ def check_rows(rows: RowExtremes, facts: ModelFacts, dataset_id: str) -> None:
         )
     if layers.has_learned_positions and layers.max_positions is not None and rows.longest > layers.max_positions:
         raise InvalidRequestError(
-            f"Dataset {dataset_id} has a row of {rows.longest} tokens, and the model has {layers.max_positions} "
+            f"Dataset {dataset} has a row of {rows.longest} tokens, and the model has {layers.max_positions} "
             f"positions. Set method.max_length to {layers.max_positions} or less.",
             "invalid_config",
             "method.max_length",

@@ -11,7 +11,7 @@ from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault, Listing, OnProgress, Request, job_path, segment
 from ftlab.errors import NotFoundError, UnreachableError
 from ftlab.lines import LineReader
-from ftlab.schemas.export_results import Export
+from ftlab.schemas.export_results import Export, ExportOptions
 from ftlab.schemas.hub import HubCommit
 
 
@@ -20,6 +20,10 @@ class Exports:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def options(self) -> ExportOptions:
+        """The types of weights that exports of the service can write."""
+        return self._transport.read(ExportOptions, Request("GET", "/api/exports/options"))
 
     def list(self, job: str) -> Sequence[Export]:
         """The exports of a training job's models, newest first, each with its artifacts; of an export, itself."""
@@ -54,12 +58,12 @@ class Exports:
         repo: str,
         *,
         token: str,
-        private: bool = False,
+        private: bool = True,
         on_progress: OnProgress | None = None,
     ) -> HubCommit:
         """Upload an artifact to the repository `OWNER/NAME` of the hub, with your own `token`, and wait for it.
 
-        The repository is created where it does not exist, as a private one with `private`. Raises
+        The repository is created where it does not exist, as a private one unless `private` is false. Raises
         `PermissionDeniedError` where the token may not write there, `ConflictError` where the repository cannot take
         the artifact, and `UnreachableError` when the upload is cut. A second call sends only what is missing.
         """

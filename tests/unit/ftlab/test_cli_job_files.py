@@ -9,6 +9,7 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_any_config, parse_job_config, read_yaml, read_yaml_documents
 from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
 from ftlab.schemas.sweeps import SweepConfig
+from tests.support.repository import CLI
 
 
 def test_init_writes_a_job_file_that_can_be_submitted(cli, fake, tmp_path):
@@ -50,7 +51,7 @@ def test_the_comments_of_a_chain_show_the_defaults(cli, tmp_path):
     text = file.read_text("utf-8")
     jobs, second_stage = text.split("# A second stage")
     shown = read_yaml_documents(re.sub(r"(?m)^# ( *(?:- )?\w+:)(?= |$)", r"\1", jobs), "chain.yaml")
-    for document, name, value in ((shown[1], "metrics", [{"type": "perplexity"}]), (shown[2], "formats", ["merged"])):
+    for document, name, value in ((shown[1], "metrics", ["perplexity"]), (shown[2], "formats", ["merged"])):
         config = parse_any_config(document)
         bare = parse_any_config({key: each for key, each in document.items() if key != name})
         assert (document[name], getattr(config, name)) == (value, getattr(bare, name))
@@ -86,6 +87,19 @@ def test_the_comments_show_the_defaults(cli, tmp_path):
     chosen = {"name", "model", "dataset", "eval_dataset"}
     defaults = JobConfig(model="org/name", dataset="ds-1").model_dump(exclude=chosen)
     assert config.model_dump(exclude=chosen) == defaults
+
+
+def test_every_command_that_takes_a_job_completes_it():
+    metavars = {"ID", "ID...", "ID ID...", "[ID]", "[JOB...]", "JOB", "EXPORT"}
+    others = ("datasets", "models", "keys", "notify")
+    arguments = {
+        (name, argument.metavar): argument
+        for name, command in CLI.items()
+        for argument in command.params
+        if argument.param_type_name == "argument" and argument.metavar in metavars and name.split()[1] not in others
+    }
+    assert len(arguments) > 20
+    assert [place for place, found in arguments.items() if found._custom_shell_complete is None] == []
 
 
 def test_a_shell_completes_ids_and_names(cli, fake, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.sweeps import SweepStatus, TrialState
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
+from tests.unit.tracking.samples import add_job
 
 ROWS = '{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 10
 SWEEP = """\
@@ -66,15 +67,18 @@ def test_a_sweep_from_file_to_result(cli: Cli, client, file: Path, world):
     assert "Sweep 'rates' makes up to 3 trials." in started.err
     assert "was uploaded before" in started.err
     assert "rates\trunning\trandom\t0/3" in cli("sweep", "ls").out
+    waiting = add_job(world.store, now=datetime.now(UTC)).id
     with world.store.begin() as tx:
         record = tx.sweeps.get(sweep_id)
         values = {"training.learning_rate": 1e-4, "lora.r": 4}
         trial = tx.sweeps.add_trial(record, 0, values, now=datetime.now(UTC), job_id="job-1")
         ended = {"value": 1.25, "run_time_s": 3.0, "finished_at": datetime.now(UTC)}
         tx.sweeps.change_trial(trial, state=TrialState.COMPLETED, **ended)
+        tx.sweeps.add_trial(record, 1, values, now=datetime.now(UTC), job_id=waiting)
     shown = cli("sweep", "show", "rates")
     assert "best trial  0, eval_loss 1.25" in shown.out
     assert "0 (best)\tjob-1\tcompleted\t1.25\t0.0001\t4" in shown.out
+    assert f"1\t{waiting}\tqueued\t" in shown.out
     assert "there is 1" in shown.err
     assert "ftlab clone job-1" in shown.err
 

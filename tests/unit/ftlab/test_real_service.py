@@ -525,6 +525,7 @@ def test_a_file_with_several_jobs_is_submitted_as_a_chain(client, config, addres
     shown = ftlab("show", second.id)
     assert f"first ({first.id}, queued)" in shown.out
     assert f"measured ({measured.id}, queued)" in shown.out
+    assert f"Models       second (job:{second.id})" in ftlab("show", measured.id).out
     file.write_text(file.read_text().replace("job:first", "job:third"))
     wrong = ftlab("submit", file)
     assert (wrong.code, "jobs.1: There is no job" in wrong.err) == (3, True), wrong.err

@@ -79,7 +79,7 @@ def rows_missing() -> DatasetInvalidError:
 
 
 @contextmanager
-def named_file(dataset_id: str, *, is_eval: bool = False, is_split: bool = False) -> Iterator[None]:
+def named_file(dataset: str, *, is_eval: bool = False, is_split: bool = False) -> Iterator[None]:
     """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same.
 
     With `is_split`, the evaluation rows are a part of a training dataset.
@@ -89,7 +89,7 @@ def named_file(dataset_id: str, *, is_eval: bool = False, is_split: bool = False
     except FineTuneLabError as error:
         if error.code not in _OF_A_FILE:
             raise
-        name = f"Dataset {dataset_id}"
+        name = f"Dataset {dataset}"
         if is_eval:
-            name = f"The evaluation rows of dataset {dataset_id}" if is_split else f"The eval dataset {dataset_id}"
+            name = f"The evaluation rows of dataset {dataset}" if is_split else f"The eval dataset {dataset}"
         raise type(error)(f"{name}: {error.message}", error.code, error.param) from error

@@ -108,12 +108,13 @@ def test_a_jobs_files_are_prepared_and_told(worker: Worker, tokenised: list[int]
 def test_the_doctor_looks_at_the_rows_to_train_on(worker: Worker):
     train = worker.canonical("ds-1", [chat("What?", text) for text in ("One.", "Two. " * 40, "One.")])
     rows = [chat(f"What is {number}?", "A number.") for number in range(8)]
-    other, held_out = worker.canonical("ds-2", rows), worker.canonical("ds-3", rows[:3])
+    other, held_out = replace(worker.canonical("ds-2", rows), name="more.jsonl"), worker.canonical("ds-3", rows[:3])
     state = worker.prepare(worker.request(train, other, eval_file=held_out))
     assert state.result is not None
     first, second = state.result[FINDINGS].split(" Dataset ")
     assert first.startswith("Dataset ds-1: 3 rows, ")
     assert "; 1 truncated_row, 1 exact_duplicate, " in first
+    assert second.startswith("more.jsonl (ds-2): 8 rows, ")
     assert "3 eval_overlap" in second
     again = Worker(worker.home)
     result = again.prepare(worker.request(train)).result

@@ -77,6 +77,13 @@ def test_who_is_left_alone(fields: dict[str, Any]):
     assert victims(low("a", 4, **fields), low("b", 4)) == ("b",)
 
 
+def test_what_is_idle_makes_room_for_the_same_priority_too():
+    idle = running("idle", cores(4), priority=50, is_idle=True, ran_s=1.0)
+    assert victims(idle, low("a", 4), priority=50) == ("idle",), "nothing is lost with it"
+    assert victims(idle, running("busy", cores(4), priority=50), priority=50) == ("idle",)
+    assert victims(idle, running("busy", cores(4), priority=50), priority=49) is None
+
+
 def test_a_run_may_be_moved_after_its_first_two_minutes():
     assert victims(low("a", 8, ran_s=120)) == ("a",)
 

@@ -82,6 +82,10 @@ def refusal(reply: Any, status: int) -> dict[str, Any]:
     return dict(reply.json()["error"])
 
 
+def name_of(evaluator: Evaluator, job_id: str) -> str:
+    return str(evaluator.client.get(f"{JOBS}/{job_id}").json()["name"])
+
+
 def test_a_tuned_model_is_measured_after_its_base(trainer: Trainer, evaluator: Evaluator):
     tuned, _ = trainer.train("org/tiny-model")
     job_id = evaluator.measure(f"job:{tuned}")
@@ -90,9 +94,9 @@ def test_a_tuned_model_is_measured_after_its_base(trainer: Trainer, evaluator: E
     assert job["message"] == "The evaluation is finished; see its results."
     assert job["config"]["models"] == [f"job:{tuned}"]
     found = evaluator.results(job_id)
-    assert [(model["key"], model["name"], model["base"]) for model in found["models"]] == [
-        ("base", "org/tiny-model", None),
-        ("model", f"job:{tuned}", "base"),
+    assert [(model["key"], model["name"], model["title"], model["base"]) for model in found["models"]] == [
+        ("base", "org/tiny-model", None, None),
+        ("model", f"job:{tuned}", name_of(evaluator, tuned), "base"),
     ]
     assert [(test["metric"], test["model"], test["other"]) for test in found["tests"]] == [
         ("perplexity", "model", "base"),
@@ -117,6 +121,8 @@ def test_models_of_one_base_share_it_and_are_tested_against_each_other(trainer: 
         ("model_1", "base"),
         ("model_2", "base"),
     ]
+    titles = [None, *(f"{name_of(evaluator, job)} (model:mdl-{job})" for job in (first, second))]
+    assert [model["title"] for model in found["models"]] == titles, "two jobs of one name"
     compared = trainer.client.get("/api/training/compare", params={"job": [second, first]}).json()["evaluations"]
     assert [metric["metric"] for metric in compared] == ["perplexity", "exact_match"]
     values = [[model["metrics"][place]["value"] for model in found["models"]] for place in (0, 1)]
@@ -149,7 +155,7 @@ def test_a_second_evaluation_of_the_same_is_answered_at_once(trainer: Trainer, e
     for other in (
         {"seed": 1},
         {"max_rows": 1},
-        {"metrics": METRICS[:1]},
+        {"metrics": ["perplexity"]},
         {"generation": {"max_new_tokens": 3}},
         {"reuse": False},
     ):
@@ -186,7 +192,10 @@ def test_what_cannot_be_measured_is_refused(evaluator: Evaluator, client: TestCl
     assert refusal(evaluator.post("org/tiny-model", dataset="none"), 404)["param"] == "dataset"
     assert refusal(evaluator.post("org/tiny-model", "org/tiny-model"), 422)["code"] == "invalid_config"
     assert refusal(evaluator.post("org/tiny-model", metrics=[]), 422)["param"] == "metrics"
-    assert refusal(evaluator.post("org/tiny-model", metrics=[{"type": "acuracy"}]), 422)["param"] == "metrics.0.type"
+    for metric in ({"type": "acuracy"}, "acuracy"):
+        error = refusal(evaluator.post("org/tiny-model", metrics=[metric]), 422)
+        assert error["param"] == "metrics.0.type"
+        assert "metrics.0.type must be 'perplexity', 'exact_match'," in error["message"]
     file = [{"type": "python_file", "path": "/tmp/score.py"}]
     assert refusal(evaluator.post("org/tiny-model", metrics=file), 422)["param"] == "metrics.0.path"
     schema = [{"type": "json_schema", "definition": {"type": "strnig"}}]

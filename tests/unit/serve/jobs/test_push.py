@@ -77,7 +77,7 @@ def refusal(reply: Any, status: int) -> tuple[str, str, str]:
 
 
 def test_an_artifact_is_one_commit_of_the_hub(client: TestClient, artifact: Path, model_hub: HubServer):
-    done = push(client, private=True)[-1]
+    done = push(client)[-1]
     assert done["type"] == "done"
     repository = model_hub.repositories[REPO]
     assert done["result"] == {
@@ -93,6 +93,11 @@ def test_an_artifact_is_one_commit_of_the_hub(client: TestClient, artifact: Path
     assert (repository.folder / "model.gguf").read_bytes() == WEIGHTS
     assert (repository.folder / "README.md").read_text() == CARD
     assert model_hub.uploads.messages == ["gguf-q8_0 of job-export-name, exported by FineTune Lab in job job-export"]
+
+
+def test_only_who_asks_for_it_publishes(client: TestClient, artifact: Path, model_hub: HubServer):
+    assert push(client, private=False)[-1]["type"] == "done"
+    assert not model_hub.repositories[REPO].is_private
 
 
 def sent_files(artifact: Path) -> set[str]:
@@ -149,16 +154,16 @@ def test_a_repository_that_cannot_take_the_artifact_is_refused(
     folder = tmp_path / "public"
     folder.mkdir()
     model_hub.repositories[REPO] = Repository(folder)
-    code, param, message = refusal(client.post(ADDRESS, json=PUSH | {"private": True}), 409)
-    assert (code, param) == ("hub_conflict", "private")
-    assert message.startswith("The repository exists and is public.")
-    (folder / "model-00001-of-00002.safetensors").write_bytes(b"older")
     code, param, message = refusal(client.post(ADDRESS, json=PUSH), 409)
+    assert (code, param) == ("hub_conflict", "private")
+    assert message.startswith("The repository exists and is public. Set 'private' to false (--public)")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"older")
+    code, param, message = refusal(client.post(ADDRESS, json=PUSH | {"private": False}), 409)
     assert (code, param) == ("hub_conflict", "repo")
     assert "has other weights, model-00001-of-00002.safetensors," in message
     (folder / "model-00001-of-00002.safetensors").unlink()
     model_hub.uploads.ignored = {"model.gguf"}
-    failed = push(client)[-1]
+    failed = push(client, private=False)[-1]
     assert (failed["status"], failed["error"]["code"]) == (409, "hub_conflict")
     assert "model.gguf is not in the repository" in failed["error"]["message"]
 

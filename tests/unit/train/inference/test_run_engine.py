@@ -14,7 +14,7 @@ from openai import OpenAI
 from ftlab.errors import ConflictError
 from ftlab.schemas import EngineConfig, NoticePayload
 from ftlab.status import StopKind
-from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, RunReport
+from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, Phase, RunReport
 
 HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 
@@ -105,7 +105,10 @@ def begin(plan: EnginePlan) -> Attempt:
     return Attempt(link, thread, outcomes, errors)
 
 
-def test_an_engine_without_requests_ends(models: Path, tmp_path: Path) -> None:
+def test_an_engine_without_requests_ends(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from train.inference import run_engine
+
+    monkeypatch.setattr(run_engine, "IDLE_AFTER_S", 1.0)
     attempt = begin(plan(models, tmp_path, config=EngineConfig(model="org/tiny", idle_timeout_s=2)))
     with attempt.client() as client:
         reply = client.chat.completions.create(model="m", messages=HELLO, max_tokens=4)
@@ -115,6 +118,9 @@ def test_an_engine_without_requests_ends(models: Path, tmp_path: Path) -> None:
     outcome = attempt.end()
     assert (outcome.ending, outcome.stop) == ("finished", None)
     assert len(attempt.link.beats) >= 2, "an engine that only waits is alive"
+    phases = [beat.phase for beat in attempt.link.beats]
+    assert list(dict.fromkeys(phases)) == [Phase.LOADING, Phase.ANSWERING, Phase.IDLE]
+    assert phases[-1] is Phase.IDLE
 
 
 def test_a_stop_ends_running_answers(models: Path, tmp_path: Path) -> None:

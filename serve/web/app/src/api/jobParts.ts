@@ -60,6 +60,12 @@ export const exportsQuery = (id: string) =>
     refetchInterval: ({ state }) => (state.data?.some(({ status }) => !ENDED.has(status)) ? EXPORT_POLL_MS : false),
   });
 
+/** The types of weights that the service can write. */
+export const exportOptionsQuery = queryOptions({
+  queryKey: ["export-options"],
+  queryFn: ({ signal }) => unwrap(http.GET("/api/exports/options", { signal })),
+});
+
 export const startExport = (config: Partial<Schemas["ExportConfig"]>) =>
   unwrap(http.POST("/api/training/jobs", { body: config as Schemas["ExportConfig"] }));
 

@@ -142,7 +142,27 @@ export interface paths {
          * List judges and tasks of evaluations
          * @description The judges by name and model, and the tasks of lm-evaluation-harness in the folder of the service.
          */
-        get: operations["get_options_api_evaluations_options_get"];
+        get: operations["get_evaluation_options_api_evaluations_options_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/exports/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the types of weights of exports
+         * @description K-quants are among them where the setting `llama_quantize` names the program that makes them.
+         */
+        get: operations["get_export_options_api_exports_options_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3482,6 +3502,11 @@ export interface components {
              */
             dataset_id: string;
             /**
+             * Dataset Name
+             * @default
+             */
+            dataset_name: string;
+            /**
              * Model
              * @default
              */
@@ -4699,7 +4724,7 @@ export interface components {
             dataset?: string | null;
             /**
              * Metrics
-             * @description What is measured on the dataset.
+             * @description What is measured on the dataset: types of metrics, or objects with `type` and settings.
              * @default [
              *       {
              *         "type": "perplexity",
@@ -4708,7 +4733,7 @@ export interface components {
              *       }
              *     ]
              */
-            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"] | components["schemas"]["JudgeScore"] | components["schemas"]["JudgePreference"])[];
+            metrics: (string | (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"] | components["schemas"]["JudgeScore"] | components["schemas"]["JudgePreference"]))[];
             /**
              * Tasks
              * @description Tasks of lm-evaluation-harness, which have rows and metrics of their own: names, or objects with settings.
@@ -5083,6 +5108,16 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ExportOptions
+         * @description What exports of this service can write.
+         */
+        ExportOptions: {
+            /** Gguf Types */
+            gguf_types: ("f32" | "f16" | "bf16" | "q8_0" | "q6_k" | "q5_k_m" | "q5_k_s" | "q4_k_m" | "q4_k_s" | "q3_k_m")[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * F1
          * @description How many words the answer and the reference answer share, as in SQuAD: 0 to 1.
          */
@@ -5204,19 +5239,19 @@ export interface components {
             max_new_tokens: number;
             /**
              * Temperature
-             * @description 0 takes the likeliest token each time; above it, tokens are drawn.
+             * @description 0 takes the likeliest token each time; above it, tokens are sampled.
              * @default 0
              */
             temperature: number;
             /**
              * Top P
-             * @description Share of the probability from whose most likely tokens the next one is drawn.
+             * @description Share of the probability from whose most likely tokens the next one is sampled.
              * @default 1
              */
             top_p: number;
             /**
              * Top K
-             * @description Number of most likely tokens from which the next one is drawn; 0 for all.
+             * @description Number of most likely tokens from which the next one is sampled; 0 for all.
              * @default 0
              */
             top_k: number;
@@ -5508,8 +5543,8 @@ export interface components {
             repo: string;
             /**
              * Private
-             * @description Create a private repository. An existing one that is public is refused then.
-             * @default false
+             * @description Create a private repository, and refuse an existing one that is public. Without, everybody can read the files.
+             * @default true
              */
             private: boolean;
             /**
@@ -6790,6 +6825,8 @@ export interface components {
             key: string;
             /** Name */
             name: string;
+            /** Title */
+            title?: string | null;
             /** Base */
             base?: string | null;
             /** Revision */
@@ -7713,10 +7750,10 @@ export interface components {
          * @description Phases of a run.
          *
          *     Heartbeats follow the steps while it is training or evaluating. In the other phases they may be minutes apart: a
-         *     download, a big file that is written and synced.
+         *     download, a big file that is written and synced. An engine is answering or idle.
          * @enum {string}
          */
-        Phase: "loading" | "evaluating" | "training" | "saving" | "delivering";
+        Phase: "loading" | "evaluating" | "training" | "saving" | "delivering" | "answering" | "idle";
         /**
          * PreviewRow
          * @description One row; either `row` or `problem` is set.
@@ -9288,7 +9325,7 @@ export interface components {
             gradient_accumulation_steps: number | "auto";
             /**
              * Num Train Epochs
-             * @description Passes over each dataset.
+             * @description Passes over each dataset. With a fraction, the last pass is cut short: the steps are rounded up.
              * @default 3
              */
             num_train_epochs: number | "auto";
@@ -9472,6 +9509,7 @@ export interface components {
                 [key: string]: boolean | number | string;
             };
             state: components["schemas"]["TrialState"];
+            job_status?: components["schemas"]["JobStatus"] | null;
             /** Value */
             value?: number | null;
             /** Rung Values */
@@ -10052,6 +10090,7 @@ export type SchemaExactMatchReward = components['schemas']['ExactMatchReward'];
 export type SchemaExport = components['schemas']['Export'];
 export type SchemaExportConfig = components['schemas']['ExportConfig'];
 export type SchemaExportList = components['schemas']['ExportList'];
+export type SchemaExportOptions = components['schemas']['ExportOptions'];
 export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
@@ -10529,7 +10568,7 @@ export interface operations {
             };
         };
     };
-    get_options_api_evaluations_options_get: {
+    get_evaluation_options_api_evaluations_options_get: {
         parameters: {
             query?: {
                 /** @description Another owner, for admins. */
@@ -10548,6 +10587,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EvaluationOptions"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_export_options_api_exports_options_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportOptions"];
                 };
             };
             /** @description Error */

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import type { Job, Schemas } from "../../api/client";
 import { jobKeys } from "../../api/jobs";
-import { artifactAddress, deleteArtifact, exportsQuery, startExport } from "../../api/jobParts";
+import { artifactAddress, deleteArtifact, exportOptionsQuery, exportsQuery, startExport } from "../../api/jobParts";
 import { bytes, number } from "../../format/format";
 import { isTraining } from "../../jobs/facts";
 import { Link } from "../../router/Link";
@@ -18,13 +18,24 @@ import { PushDialog } from "./PushDialog";
 type Export = Schemas["Export"];
 type Artifact = Schemas["Artifact"];
 
-/** The choices of the form, each with the part of a config that it stands for. */
-const CHOICES: { label: string; config: Partial<Schemas["ExportConfig"]> }[] = [
+interface Choice {
+  label: string;
+  /** The part of a config that it stands for. */
+  config: Partial<Schemas["ExportConfig"]>;
+}
+
+const CHOICES: Choice[] = [
   { label: "Merged model for vLLM and transformers", config: { formats: ["merged"] } },
   { label: "Adapter for PEFT and vLLM", config: { formats: ["adapter"] } },
   { label: "GGUF, 8 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "q8_0" } },
   { label: "GGUF, 16 bits, for Ollama and llama.cpp", config: { formats: ["gguf"], gguf_type: "f16" } },
 ];
+
+/** K-quants, the largest first; only services that can make them offer them. */
+const K_QUANTS: Choice[] = (["q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_m"] as const).map((type) => ({
+  label: `GGUF, about ${type.charAt(1)} bits (${type}), for Ollama and llama.cpp`,
+  config: { formats: ["gguf"], gguf_type: type },
+}));
 
 export default function ExportTab({ job }: TabProps) {
   const { data, error, refetch } = useQuery(exportsQuery(job.id));
@@ -41,8 +52,10 @@ export default function ExportTab({ job }: TabProps) {
 function ExportForm({ job }: { job: Job }) {
   const client = useQueryClient();
   const [chosen, setChosen] = useState(0);
+  const { data: options } = useQuery(exportOptionsQuery);
+  const choices = [...CHOICES, ...K_QUANTS.filter(({ config }) => config.gguf_type && options?.gguf_types.includes(config.gguf_type))];
   const start = useMutation({
-    mutationFn: () => startExport({ kind: "export", model: `job:${job.id}`, ...CHOICES[chosen]?.config }),
+    mutationFn: () => startExport({ kind: "export", model: `job:${job.id}`, ...choices[chosen]?.config }),
     onSuccess: () => client.invalidateQueries({ queryKey: jobKeys.part(job.id, "exports") }),
   });
   if (!job.model_id) return <p className="muted small">The model can be exported once the job has delivered it.</p>;
@@ -54,7 +67,7 @@ function ExportForm({ job }: { job: Job }) {
     <form className="export-form" onSubmit={submit}>
       <label htmlFor="export-format">Format</label>
       <select id="export-format" value={chosen} onChange={(event) => { setChosen(Number(event.target.value)); }}>
-        {CHOICES.map(({ label }, place) => (
+        {choices.map(({ label }, place) => (
           <option key={label} value={place}>{label}</option>
         ))}
       </select>

@@ -32,7 +32,7 @@ export default function ResultsTab({ job }: TabProps) {
       {measured(data).map(({ model, metric }) => (
         <Rows
           key={`${model.key} ${metric.metric}`}
-          title={`${metric.metric}: ${model.name}`}
+          title={`${metric.metric}: ${titleOf(model)}`}
           metric={metric}
           isOpen={model === data.models.at(-1) && metric === model.metrics?.[0]}
         />
@@ -49,7 +49,7 @@ function Values({ results }: { results: Results }) {
         {measured(results).map(({ model, metric }) => (
           <tr key={`${model.key} ${metric.metric}`}>
             <th scope="row">{metric.metric}</th>
-            <td data-label="Model">{model.base ? model.name : `${model.name} (base)`}</td>
+            <td data-label="Model">{model.base ? titleOf(model) : `${titleOf(model)} (base)`}</td>
             <td data-label="Value" className="numeric">{number(metric.value)}</td>
             <td data-label="95 % interval" className="numeric">
               {typeof metric.low !== "number" ? "–" : `${number(metric.low)} to ${number(metric.high)}`}
@@ -71,6 +71,8 @@ function measured(results: Results): { model: Schemas["ModelResult"]; metric: Me
     results.models.flatMap((model) => (model.metrics ?? []).filter(({ metric }) => metric === name).map((metric) => ({ model, metric }))),
   );
 }
+
+const titleOf = (model: Schemas["ModelResult"]): string => model.title ?? model.name;
 
 /** How many rows have no score, by reason. */
 const skipped = (metric: Metric): string =>

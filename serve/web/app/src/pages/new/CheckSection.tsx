@@ -56,7 +56,7 @@ function readingOf(config: Config): Reading {
   const isPacked = valueAt(config, "method.packing");
   const rewards = valueAt(config, "method.rewards");
   const evaluation = config["eval_dataset"];
-  const types = Array.isArray(rewards) ? rewards.map((reward: unknown) => valueAt(reward as Config, "type")) : [];
+  const types = Array.isArray(rewards) ? rewards.map((reward: unknown) => (typeof reward === "string" ? reward : valueAt(reward as Config, "type"))) : [];
   return {
     model: plainText(config["model"]).trim(),
     ...(Number.isInteger(length) ? { max_length: length as number } : {}),

@@ -1,5 +1,6 @@
 import type { Sweep } from "../../api/sweeps";
 import { duration, NONE, number } from "../../format/format";
+import { lookOf } from "../../format/status";
 import { Link } from "../../router/Link";
 import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
@@ -31,7 +32,7 @@ export function TrialTable({ sweep, pointed, onPoint }: Props) {
                 {trial.job_id ? <Link to={`/jobs/${trial.job_id}`}>Trial {trial.number}</Link> : `Trial ${String(trial.number)}`}
                 {trial.number === sweep.best?.number && <span className="muted small"> best</span>}
               </th>
-              <td data-label="State"><StatePill look={TRIAL_LOOKS[trial.state]} /></td>
+              <td data-label="State"><StatePill look={trial.job_status ? lookOf({ status: trial.job_status }) : TRIAL_LOOKS[trial.state]} /></td>
               <td className="numeric" data-label={sweep.objective.metric}>{number(trial.value)}</td>
               {names.map((name) => (
                 <td key={name} className="numeric" data-label={shortName(name)}>{shown(trial.parameters[name])}</td>
