@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ftlab import Client
-from ftlab.schemas import Dataset
+from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus
 from tests.support.agents import Agent
 from tests.support.lab import TINY, Lab, rows, tiny_job
@@ -89,12 +89,18 @@ def call(lab: Lab, method: str, path: str, body: dict[str, Any] | None = None) -
         return json.load(reply)
 
 
-def test_the_paths_of_earlier_clients_answer(lab: Lab, client: Client, dataset: Dataset) -> None:
+def test_the_paths_of_earlier_clients_answer(lab: Lab, client: Client, dataset: Dataset, finished: Job) -> None:
     body = {"model_name": TINY, "dataset_id": dataset.id, "batch_size": 4, "num_epochs": 1, "lr": 1e-3}
-    started = call(lab, "POST", "/api/training/start", body)
-    job_id = started["job_id"]
-    client.jobs.wait(job_id, timeout_s=120)
+    started = client.jobs.cancel(call(lab, "POST", "/api/training/start", body)["job_id"])
+    training = started.config["training"]
+    assert (started.config["model"], started.datasets) == (TINY, [dataset.id])
+    assert [training[name] for name in ("per_device_train_batch_size", "num_train_epochs", "learning_rate")] == [
+        4,
+        1,
+        1e-3,
+    ]
 
+    job_id = finished.id
     status = call(lab, "GET", f"/api/training/status/{job_id}")
     assert status["status"] == "completed"
     assert call(lab, "GET", f"/api/training/metrics/{job_id}")["data"]
