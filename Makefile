@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# pip would compile every module, one after the other, for more than a minute. Those left out are compiled when imported.
+HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models)/
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
@@ -24,7 +26,8 @@ $(STAMP): pyproject.toml
 $(VENV)/.installed-dev: pyproject.toml
 	@echo "Installing FineTune Lab, its libraries and those of the tests into $(VENV). This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[server,dev]'
+	$(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib > /dev/null || true
 	touch $(STAMP) $@
 
 demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
