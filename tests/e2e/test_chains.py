@@ -1,6 +1,5 @@
 """A chain of jobs that starts from a base model of the hub."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from ftlab.schemas import Dataset
 from ftlab.status import JobStatus
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.lab import Lab, at_step, follow_until, tiny_job
+from tests.support.method_jobs import PAIRS, assert_trained, lines
 
 PATIENT_S = 240
 
@@ -17,8 +17,7 @@ PATIENT_S = 240
 @pytest.fixture
 def pairs(client: Client, tmp_path: Path) -> Dataset:
     file = tmp_path / "pairs.jsonl"
-    pair = {"prompt": "Where is the queue?", "rejected": "No idea."}
-    file.write_text("\n".join(json.dumps(pair | {"chosen": f"On page {number}."}) for number in range(12)), "utf-8")
+    file.write_text(lines(PAIRS), "utf-8")
     return client.datasets.upload(file)
 
 
@@ -65,11 +64,10 @@ def test_a_chain_trains_on_a_model_of_the_hub_then_on_preferences_and_measures_a
     assert (two.config["lora"]["r"], two.started_at > one.finished_at) == (4, True)  # type: ignore[operator]
     [link] = two.parents
     assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
+    assert_trained(client, two, {"eval_rewards/accuracies"})
     series = {point.name: point.value for point in client.jobs.metrics(two.id) if point.step == 6}
     assert series["loss"] < 0.693
     assert series["eval_rewards/accuracies"] == 1
-    notices = {event.data["code"] for event in client.jobs.events(two.id, kinds="notice")}
-    assert not {"record_differs", "final_eval_differs"} & notices
     results = client.evaluations.results(measured.id)
     assert [model.name for model in results.models] == [f"acme/far@{commit}", f"model:{two.model_id}"]
     [export] = client.exports.list(two.id)

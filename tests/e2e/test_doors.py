@@ -18,6 +18,7 @@ from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus
 from tests.support.agents import Agent
 from tests.support.lab import TINY, Lab, rows, tiny_job
+from tests.support.method_jobs import PAIRS, REWARD, assert_trained, lines
 
 
 def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -31,9 +32,11 @@ def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.C
     )
 
 
-def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text(rows(20))
-    config = {"name": "by-hand", "model": TINY, "dataset": "rows.jsonl", "training": {"max_steps": 4, "save_steps": 2}}
+def test_the_command_line_drives_the_whole_life_of_a_reward_model(lab: Lab, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(lines(PAIRS))
+    training = {"max_steps": 4, "save_steps": 2}
+    data = {"dataset": "rows.jsonl", "eval_dataset": "rows.jsonl"}
+    config = {"name": "by-hand", "model": TINY, "method": REWARD, "training": training} | data
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
 
     submitted = ftlab(lab, "submit", "job.yaml", "--set", "training.seed=7", "--follow", folder=tmp_path)
@@ -49,6 +52,7 @@ def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
     taken = ftlab(lab, "download", job_id, "-o", str(tmp_path / "model.zip"))
     assert taken.returncode == 0, taken.stderr
     assert (tmp_path / "model.zip").stat().st_size > 1000
+    assert_trained(client, client.jobs.get(job_id), {"eval_accuracy", "eval_margin"})
 
 
 def test_the_command_line_says_what_is_wrong_and_with_which_code(lab: Lab, tmp_path: Path) -> None:

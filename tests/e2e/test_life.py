@@ -17,6 +17,7 @@ from tests.support.huggingface_server import HubServer
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.method_jobs import KTO, RATED, assert_trained, lines
 from tests.support.tiny_models import make_tiny_model
 
 
@@ -267,8 +268,10 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
     assert client.exports.list(job.id)[0].artifacts == []
 
 
-def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, dataset: Dataset) -> None:
-    job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
+def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "rated.jsonl").write_text(lines(RATED), "utf-8")
+    rated = client.datasets.upload(tmp_path / "rated.jsonl")
+    job = tiny_job(rated, max_steps=2, method=KTO, eval_dataset=rated.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
     sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 2})
     ended = client.sweeps.wait(sweep.id, timeout_s=240)
@@ -279,6 +282,7 @@ def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, 
     assert ended.best.value == min(trial.value for trial in ended.trials if trial.value is not None)
     best = client.jobs.get(str(ended.best.job_id))
     assert (best.sweep_id, best.eval_loss) == (sweep.id, ended.best.value)
+    assert_trained(client, best, {"eval_rewards/margins", "eval_kl"})
     assert best.config["training"]["learning_rate"] == ended.best.parameters["training.learning_rate"]
     assert {each.id for each in client.jobs.list(sweep="rates")} == {trial.job_id for trial in ended.trials}
     assert ended.cost is not None
