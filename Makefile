@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# pip would compile every module, one after the other, for more than a minute. Those left out are compiled when imported.
+HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models)/
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
@@ -24,11 +26,12 @@ $(STAMP): pyproject.toml
 $(VENV)/.installed-dev: pyproject.toml
 	@echo "Installing FineTune Lab, its libraries and those of the tests into $(VENV). This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[server,dev]'
+	$(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib > /dev/null || true
 	touch $(STAMP) $@
 
 demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
-	$(BIN)/python -m serve.demo
+	$(BIN)/python -m serve.demo $(if $(STEPS),--steps $(STEPS))
 
 up: $(STAMP) web-if-possible ## start the service in the background
 	$(BIN)/ftlab up --detach
@@ -52,10 +55,18 @@ down: ## stop the service
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
 test: checks service ## everything that CI runs
 
-# The first three need one core each, or none.
-checks: $(VENV)/.installed-dev
-	$(MAKE) --jobs=2 --output-sync=target lint types web-checks
+# pip waits for the network or uses one core; beside it runs what needs no package of Python.
+checks:
+	$(MAKE) --jobs=3 --output-sync=target $(VENV)/.installed-dev web-app chromium
+	$(MAKE) --jobs=2 --output-sync=target types lint web-checks
 	$(MAKE) unit browser
+
+.PHONY: web-app chromium
+web-app:
+	@$(PYTHON) scripts/web.py app
+
+chromium:
+	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 
 service: e2e faults
 
@@ -74,8 +85,7 @@ types: $(VENV)/.installed-dev ## mypy --strict
 unit: $(VENV)/.installed-dev ## tests without a cluster
 	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) $(PARALLEL) --junitxml=$(REPORTS)/unit.xml
 
-browser: $(VENV)/.installed-dev web ## the web app in Chromium, without a cluster
-	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
+browser: $(VENV)/.installed-dev web chromium ## the web app in Chromium, without a cluster
 	$(BIN)/python -m pytest tests/browser -m $(QUICK) --junitxml=$(REPORTS)/browser.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
@@ -88,6 +98,7 @@ faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other HTTP front
 	$(BIN)/python -m pytest tests/unit tests/e2e -m slow
 	$(BIN)/python -m pytest tests/e2e/test_doors.py tests/e2e/test_streams.py --ingress python
+	$(BIN)/python -m pytest tests/e2e/test_readme.py -k demo --demo-steps ''
 
 # Needs the network, and fails without it.
 audit: $(VENV)/.installed-dev ## known vulnerabilities of the installed libraries

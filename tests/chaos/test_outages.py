@@ -22,7 +22,7 @@ FILLED_IN_S = 120.0
 
 def test_training_goes_on_while_the_database_is_away(scene: Scene) -> None:
     outage_s = min(scene.scale.outage_s, scene.database.longest_s)
-    job = scene.submit(max_steps=100 + int(outage_s * STEPS_PER_S))
+    job = scene.submit(max_steps=20 + int(outage_s * STEPS_PER_S))
     scene.reach(job, 8)
     with scene.database.away(scene.lab):
         ends_at = time.monotonic() + outage_s

@@ -18,7 +18,7 @@ OVERFLOW = 1e10
 
 
 def test_a_worker_that_hangs_is_ended_and_tried_again(scene: Scene) -> None:
-    job = scene.submit(max_steps=80, stuck_timeout_s=STUCK_S)
+    job = scene.submit(max_steps=30, stuck_timeout_s=STUCK_S)
     scene.reach(job, 8)
     with suspended(parts.worker(scene.lab, job.id)):
         wait_for(lambda: scene.has_ended(job, attempt=1), SEEN_S, "the hang to be seen")

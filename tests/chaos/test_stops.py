@@ -7,7 +7,7 @@ from tests.chaos.scene import Scene
 
 
 def test_sigterm_saves_running_jobs_and_queues_them_again(scene: Scene) -> None:
-    running = scene.submit(max_steps=300)
+    running = scene.submit(max_steps=100)
     waiting = scene.submit(max_steps=2)
     scene.reach(running, 12)
     processes = scene.lab.processes()

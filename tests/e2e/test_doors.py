@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from ftlab import Client
-from ftlab.schemas import Dataset
+from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus
 from tests.support.agents import Agent
 from tests.support.lab import TINY, Lab, rows, tiny_job
+from tests.support.method_jobs import PAIRS, REWARD, assert_trained, lines
 
 
 def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -31,9 +32,11 @@ def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.C
     )
 
 
-def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text(rows(20))
-    config = {"name": "by-hand", "model": TINY, "dataset": "rows.jsonl", "training": {"max_steps": 4, "save_steps": 2}}
+def test_the_command_line_drives_the_whole_life_of_a_reward_model(lab: Lab, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(lines(PAIRS))
+    training = {"max_steps": 4, "save_steps": 2}
+    data = {"dataset": "rows.jsonl", "eval_dataset": "rows.jsonl"}
+    config = {"name": "by-hand", "model": TINY, "method": REWARD, "training": training} | data
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
 
     submitted = ftlab(lab, "submit", "job.yaml", "--set", "training.seed=7", "--follow", folder=tmp_path)
@@ -49,6 +52,7 @@ def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
     taken = ftlab(lab, "download", job_id, "-o", str(tmp_path / "model.zip"))
     assert taken.returncode == 0, taken.stderr
     assert (tmp_path / "model.zip").stat().st_size > 1000
+    assert_trained(client, client.jobs.get(job_id), {"eval_accuracy", "eval_margin"})
 
 
 def test_the_command_line_says_what_is_wrong_and_with_which_code(lab: Lab, tmp_path: Path) -> None:
@@ -89,12 +93,18 @@ def call(lab: Lab, method: str, path: str, body: dict[str, Any] | None = None) -
         return json.load(reply)
 
 
-def test_the_paths_of_earlier_clients_answer(lab: Lab, client: Client, dataset: Dataset) -> None:
+def test_the_paths_of_earlier_clients_answer(lab: Lab, client: Client, dataset: Dataset, finished: Job) -> None:
     body = {"model_name": TINY, "dataset_id": dataset.id, "batch_size": 4, "num_epochs": 1, "lr": 1e-3}
-    started = call(lab, "POST", "/api/training/start", body)
-    job_id = started["job_id"]
-    client.jobs.wait(job_id, timeout_s=120)
+    started = client.jobs.cancel(call(lab, "POST", "/api/training/start", body)["job_id"])
+    training = started.config["training"]
+    assert (started.config["model"], started.datasets) == (TINY, [dataset.id])
+    assert [training[name] for name in ("per_device_train_batch_size", "num_train_epochs", "learning_rate")] == [
+        4,
+        1,
+        1e-3,
+    ]
 
+    job_id = finished.id
     status = call(lab, "GET", f"/api/training/status/{job_id}")
     assert status["status"] == "completed"
     assert call(lab, "GET", f"/api/training/metrics/{job_id}")["data"]

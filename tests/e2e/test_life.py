@@ -11,21 +11,14 @@ import pytest
 
 from ftlab import Client, EvaluationConfig, ExportConfig
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import Dataset, EventKind, Job
+from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.huggingface_server import HubServer
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.method_jobs import KTO, RATED, assert_trained, lines
 from tests.support.tiny_models import make_tiny_model
-
-
-@pytest.fixture(scope="module")
-def finished(lab: Lab, dataset: Dataset) -> Job:
-    """A job with evaluation, run to its end."""
-    with lab.client() as client:
-        job = client.jobs.create(tiny_job(dataset, eval_dataset=dataset.id, name="sums", training={"eval_steps": 10}))
-        return client.jobs.wait(job.id, timeout_s=120)
 
 
 def test_a_job_runs_from_submit_to_model(client: Client, finished: Job) -> None:
@@ -64,35 +57,6 @@ def test_checkpoints_are_kept_by_the_limit_and_the_best_is_marked(client: Client
 
     assert [checkpoint.step for checkpoint in checkpoints] == [20, 15, 10]
     assert [checkpoint.step for checkpoint in checkpoints if checkpoint.is_best] == [20]
-
-
-def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
-    client: Client, lab: Lab, finished: Job, dataset: Dataset, tmp_path: Path
-) -> None:
-    """What a user takes home is what was measured."""
-    from transformers import AutoTokenizer
-
-    from tests.proofs.service import mean_loss
-    from tests.support.rows import encode, read_rows
-
-    target = tmp_path / "adapter.zip"
-    client.jobs.download_model(finished.id, target)
-    with zipfile.ZipFile(target) as archive:
-        assert archive.testzip() is None
-        archive.extractall(tmp_path / "adapter")
-
-    base = lab.settings.home / "models" / "acme--tiny"
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
-    [source] = (lab.settings.home / "buckets" / dataset.bucket / "canonical").glob(f"{dataset.sha256}-*.arrow")
-    rows = encode(read_rows(source), tokenizer, max_length=64, assistant_only_loss=True)
-    assert all(row.labels is not None for row in rows)
-    loss = mean_loss(base, tmp_path / "adapter", source, 64)
-    assert loss == pytest.approx(finished.eval_loss, rel=1e-5, abs=1e-5)
-    [final] = client.jobs.metrics(finished.id, names=["final_eval_loss"])
-    assert (final.step, final.value) == (20, pytest.approx(loss, rel=1e-5, abs=1e-5))
-    assert (
-        json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "acme/tiny"
-    )
 
 
 def test_the_analysis_divides_the_time_of_the_job(client: Client, finished: Job) -> None:
@@ -182,28 +146,6 @@ def test_other_ways_to_train(client: Client, dataset: Dataset, changes: dict[str
         assert notices["device_settings"].endswith("The weights are divided among the 2 workers (fsdp).")
 
 
-def test_preference_pairs_are_checked_and_trained_on(client: Client, dataset: Dataset, tmp_path: Path) -> None:
-    file = tmp_path / "pairs.jsonl"
-    pair = {"prompt": "Where is the queue?", "chosen": "On the first page.", "rejected": "No idea."}
-    lines = [json.dumps(pair | {"chosen": f"On page {number}."}) for number in range(12)]
-    file.write_text("\n".join(lines), "utf-8")
-    pairs = client.datasets.upload(file)
-    method = {"type": "dpo", "max_length": 64, "beta": 0.2}
-    with pytest.raises(InvalidRequestError, match="method 'dpo' learns from preference only"):
-        client.jobs.create(tiny_job(dataset, method=method))
-
-    job = client.jobs.create(tiny_job(pairs, max_steps=6, method=method, eval_dataset=pairs.id))
-    done = client.jobs.wait(job.id, timeout_s=180)
-
-    assert done.status is JobStatus.COMPLETED
-    series = {point.name: point.value for point in client.jobs.metrics(job.id) if point.step == 6}
-    assert series["loss"] < 0.693
-    assert series["eval_rewards/accuracies"] == 1
-    notices = [event.data["code"] for event in client.jobs.events(job.id, kinds=EventKind.NOTICE)]
-    assert "record_differs" not in notices
-    assert "final_eval_differs" not in notices
-
-
 @pytest.mark.slow
 def test_a_job_can_start_from_a_former_job_and_from_a_folder(
     client: Client, lab: Lab, finished: Job, dataset: Dataset
@@ -222,10 +164,12 @@ def test_a_job_can_start_from_a_former_job_and_from_a_folder(
     assert resumed < fresh, "the former job's adapter continues from what it has learned"
 
 
-def test_a_job_that_no_machine_can_run_is_refused_at_the_submit(client: Client, dataset: Dataset) -> None:
+def test_a_job_that_cannot_run_is_refused_at_the_submit(client: Client, dataset: Dataset) -> None:
     with pytest.raises(InvalidRequestError, match="512 CPU cores") as caught:
         client.jobs.create(tiny_job(dataset, resources={"num_workers": 512}))
     assert caught.value.code == "config_invalid"
+    with pytest.raises(InvalidRequestError, match="method 'dpo' learns from preference only"):
+        client.jobs.create(tiny_job(dataset, method={"type": "dpo", "max_length": 64}))
 
 
 @pytest.mark.slow
@@ -247,8 +191,9 @@ def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, 
 
 
 def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
-    client: Client, finished: Job, dataset: Dataset, judge: tuple[JudgeStub, str]
+    client: Client, finished: Job, judge: tuple[JudgeStub, str]
 ) -> None:
+    dataset = client.datasets.get(str(finished.config["eval_dataset"]))
     config = EvaluationConfig.model_validate_json(
         json.dumps(
             {
@@ -294,36 +239,6 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
     assert [each.id for each in client.jobs.list(kind="evaluation")] == [job.id]
 
 
-def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Client, dataset: Dataset) -> None:
-    """SFT, SFT on its adapter, and an evaluation and an export of that, submitted together."""
-    short = {"training": {"save_steps": 2}, "max_steps": 2}
-    first = tiny_job(dataset, name="chain one", lora={"r": 4}, **short)
-    second = tiny_job(dataset, name="chain two", model="job:chain one", **short)
-    third = {
-        "kind": "evaluation",
-        "name": "chain measured",
-        "models": ["job:chain two"],
-        "dataset": dataset.id,
-        "max_rows": 2,
-    }
-    fourth = {"kind": "export", "model": "job:chain two", "after": "chain measured", "formats": ["gguf"]}
-    one, two, measured, exported = client.chains.create([first, second, third, fourth])
-    assert [parent.job_id for parent in (*two.parents, *measured.parents)] == [one.id, two.id]
-    measured = client.jobs.wait(measured.id, timeout_s=240)
-    assert measured.status is JobStatus.COMPLETED
-    one, two = client.jobs.get(one.id), client.jobs.get(two.id)
-    assert two.config["model"] == f"model:{one.model_id}"
-    assert client.models.get(two.model_id or "").base_model == TINY
-    assert (two.config["lora"]["r"], two.started_at > one.finished_at) == (4, True)  # type: ignore[operator]
-    [link] = two.parents
-    assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
-    results = client.evaluations.results(measured.id)
-    assert [model.name for model in results.models] == [TINY, f"model:{two.model_id}"]
-    assert client.jobs.wait(exported.id, timeout_s=240).status is JobStatus.COMPLETED
-    [export] = client.exports.list(two.id)
-    assert [(artifact.name, artifact.receipt.is_good) for artifact in export.artifacts] == [("gguf-q8_0", True)]
-
-
 @pytest.mark.slow
 def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
     client: Client, finished: Job, model_hub: HubServer, tmp_path: Path
@@ -353,18 +268,21 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
     assert client.exports.list(job.id)[0].artifacts == []
 
 
-def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, dataset: Dataset) -> None:
-    job = tiny_job(dataset, max_steps=1, eval_dataset=dataset.id, resources={"cpus_per_worker": 1})
+def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "rated.jsonl").write_text(lines(RATED), "utf-8")
+    rated = client.datasets.upload(tmp_path / "rated.jsonl")
+    job = tiny_job(rated, max_steps=2, method=KTO, eval_dataset=rated.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
-    sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 3})
+    sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 2})
     ended = client.sweeps.wait(sweep.id, timeout_s=240)
 
     assert ended.status == "completed", ended.message
-    assert [trial.state for trial in ended.trials] == ["completed"] * 3
+    assert [trial.state for trial in ended.trials] == ["completed"] * 2
     assert ended.best is not None
     assert ended.best.value == min(trial.value for trial in ended.trials if trial.value is not None)
     best = client.jobs.get(str(ended.best.job_id))
     assert (best.sweep_id, best.eval_loss) == (sweep.id, ended.best.value)
+    assert_trained(client, best, {"eval_rewards/margins", "eval_kl"})
     assert best.config["training"]["learning_rate"] == ended.best.parameters["training.learning_rate"]
     assert {each.id for each in client.jobs.list(sweep="rates")} == {trial.job_id for trial in ended.trials}
     assert ended.cost is not None

@@ -57,7 +57,9 @@ def test_the_script_of_an_openai_user_trains_a_model(lab: Lab, tmp_path: Path) -
         further = client.fine_tuning.jobs.create(
             model=name, training_file=job.training_file, hyperparameters={"n_epochs": 1, "batch_size": 20}
         )
-        assert wait(client, further.id, status="succeeded").hyperparameters.batch_size == 20
+        assert further.hyperparameters is not None
+        assert (further.model, further.hyperparameters.batch_size) == (name, 20)
+        client.fine_tuning.jobs.cancel(further.id)
         assert client.models.delete(name).deleted
         with pytest.raises(sdk.NotFoundError):
             client.models.retrieve(name)

@@ -1,4 +1,6 @@
-"""Pausing, resuming and ordering jobs, from the command to the training process and back."""
+"""Pausing, resuming and ordering jobs, from the terminal monitor or the SDK to the training process and back."""
+
+import sys
 
 import pytest
 
@@ -7,10 +9,13 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, Event, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.terminal import Terminal
 
 PATIENT_S = 120.0
 MANY_STEPS = 3000
 """More than any of these tests waits for."""
+ENDLESS = 100_000
+MONITOR = [sys.executable, "-m", "ftlab.cli.main", "monitor"]
 
 
 def notice(code: str, job: Job, client: Client) -> Event:
@@ -23,15 +28,59 @@ def is_running(client: Client, job: Job) -> bool:
     return client.jobs.get(job.id).status is JobStatus.RUNNING
 
 
-def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
+def test_a_job_is_watched_paused_resumed_cancelled_and_resumed_with_a_change(
     lab: Lab, client: Client, dataset: Dataset
 ) -> None:
-    job = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS, training={"save_total_limit": 1000}))
-    follow_until(client, job, at_step(12))
+    """In a real terminal with real keys; the SDK names the checkpoint to go on from."""
+    config = tiny_job(dataset, max_steps=ENDLESS, name="watched", training={"save_total_limit": 10_000})
+    job = client.jobs.create(config)
+    with Terminal([*MONITOR, "--server", lab.settings.server_url], lab.environment(), (80, 24)) as terminal:
+        terminal.wait_for("FineTune Lab", "NAME", "watched", "live")
+        terminal.press("/", *"watched", "enter")
+        terminal.wait_for(f"/{ENDLESS}", timeout_s=PATIENT_S)
+        terminal.press("enter")
+        terminal.wait_for("● running", "Charts", "learning_rate", job.id, timeout_s=PATIENT_S)
+        terminal.press("l")
+        terminal.wait_for(f"/{ENDLESS}: loss")
+        terminal.press("3")
+        terminal.wait_for("CHECKPOINT", "step-000000", timeout_s=PATIENT_S)
+        follow_until(client, job, at_step(12))
+        terminal.press("p")
+        terminal.wait_for("‖ paused", timeout_s=PATIENT_S)
+        _resume_from_step_10(client, job)
+        terminal.wait_for("● running", timeout_s=PATIENT_S)
+        terminal.press("d")
+        terminal.wait_for("Cancel job 'watched'", "No")
+        terminal.press("enter")  # No
+        terminal.wait_until_gone("Cancel job")
+        terminal.press("d")
+        terminal.wait_for("Cancel job 'watched'")
+        terminal.press("y")
+        terminal.wait_until_gone("Cancel job")
+        terminal.wait_for("⊘ cancelled", timeout_s=PATIENT_S)
+        cancelled = client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+        assert cancelled.status is JobStatus.CANCELLED
+        terminal.press("1", "R")
+        terminal.wait_for("Resume 'watched'")
+        terminal.press("tab", *"training.learning_rate = 1e-4", "ctrl+r")
+        terminal.wait_for("● running", timeout_s=PATIENT_S)
+        terminal.press("q")
+        assert terminal.wait_until_ended() == 0
+    follow_until(client, job, lambda event: event.attempt == 3 and event.data.get("code") == "resumed")
+    receipt = notice("resumed", job, client)
+    assert receipt.data["step"] == client.jobs.attempts(job.id)[-1].resumed_from_step == cancelled.step
+    assert [why.partition(" ")[0] for why in receipt.data["why_not"]] == ["training.learning_rate"]
+    [adjustment] = client.jobs.get(job.id).adjustments
+    assert (adjustment.by, adjustment.attempt) == ("user", 2)
+    assert adjustment.sentence == "training.learning_rate 0.001 -> 0.0001"
+    assert not [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "record_differs"]
+    client.jobs.cancel(job.id)
+    client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
-    assert client.jobs.pause(job.id).status in (JobStatus.PAUSING, JobStatus.PAUSED)
-    paused = client.jobs.wait(job.id, timeout_s=PATIENT_S, until="paused")
 
+def _resume_from_step_10(client: Client, job: Job) -> None:
+    """Continue the paused job from an earlier checkpoint than its newest."""
+    paused = client.jobs.get(job.id)
     assert paused.status is JobStatus.PAUSED
     assert paused.paused_at is not None
     newest = client.jobs.checkpoints(job.id)[0]
@@ -46,26 +95,8 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
     assert newest.step in notice("checkpoints_given_up", job, client).data["removed_steps"]
     receipt = notice("resumed", job, client)
     assert (receipt.attempt, receipt.data["step"], receipt.data["bit_exact"]) == (2, 10, True)
-    steps = [point.step for point in client.jobs.metrics(job.id, ["loss"])]
+    steps = [point.step for point in client.jobs.metrics(job.id, ["loss"], max_points=5000)]
     assert steps == list(range(1, steps[-1] + 1))
-    client.jobs.cancel(job.id)
-    cancelled = client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
-
-    changes = {"training.learning_rate": 1e-4, "training": {"weight_decay": 0.1}}
-    resumed = client.jobs.resume(job.id, config_adjustments=changes)
-    assert (resumed.id, resumed.status, resumed.reason) == (job.id, JobStatus.QUEUED, None)
-    follow_until(client, job, lambda event: event.attempt == 3 and event.data.get("code") == "resumed")
-    receipt = notice("resumed", job, client)
-    assert receipt.data["step"] == client.jobs.attempts(job.id)[-1].resumed_from_step == cancelled.step
-    assert [why.partition(" ")[0] for why in receipt.data["why_not"]] == [
-        "training.learning_rate",
-        "training.weight_decay",
-    ]
-    assert not [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "record_differs"]
-    [adjustment] = client.jobs.get(job.id).adjustments
-    assert (adjustment.by, adjustment.attempt) == ("user", 2)
-    client.jobs.cancel(job.id)
-    client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
 
 @pytest.mark.slow

@@ -1,31 +1,25 @@
 """The proofs about what a service delivers and shows."""
 
+import json
+
 import pytest
 
 from ftlab import Client
 from ftlab.schemas import Job
 from tests.proofs.material import Material
-from tests.proofs.service import all_doors_show_the_same, download_equals_final_eval_loss, train_in_service
-from tests.support.lab import Lab
+from tests.proofs.service import all_doors_show_the_same, download_equals_final_eval_loss
+from tests.support.lab import TINY, Lab
 
 
-@pytest.fixture(scope="module")
-def material(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Material:
-    """With a model that the service may read."""
-    return Material.make(tmp_path_factory.mktemp("proofs"), lab.settings.home / "models" / "acme--tiny")
-
-
-@pytest.fixture(scope="module")
-def job(lab: Lab, material: Material) -> Job:
-    with lab.client() as client:
-        return train_in_service(client, material, "acme/tiny")
-
-
-def test_the_download_is_what_was_measured(client: Client, job: Job, material: Material):
-    finding = download_equals_final_eval_loss(client, job, material)
+def test_the_download_is_what_was_measured(client: Client, finished: Job, material: Material):
+    finding = download_equals_final_eval_loss(client, finished, material)
     assert finding.holds, finding
+    [final] = client.jobs.metrics(finished.id, names=["final_eval_loss"])
+    assert (final.step, final.value) == (20, pytest.approx(finished.eval_loss, rel=1e-5, abs=1e-5))
+    adapter = json.loads((material.folder / "download" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == TINY
 
 
-def test_every_door_shows_the_same_numbers(client: Client, lab: Lab, job: Job):
-    finding = all_doors_show_the_same(client, job, lab.settings)
+def test_every_door_shows_the_same_numbers(client: Client, lab: Lab, finished: Job):
+    finding = all_doors_show_the_same(client, finished, lab.settings)
     assert finding.holds, finding

@@ -1,4 +1,7 @@
-"""The live streams of a real service, through Serve's HTTP front: nothing on the way holds messages back."""
+"""What a service says of its jobs while they run: live streams through Serve's HTTP front, and signed notifications.
+
+Nothing on the way holds messages back, and nothing is lost when the notifier is killed.
+"""
 
 import json
 import re
@@ -13,8 +16,10 @@ import httpx2
 import pytest
 
 from ftlab import Client
-from ftlab.schemas import Dataset
-from tests.support.lab import Lab, tiny_job
+from ftlab.schemas import Dataset, Job
+from tests.e2e.conftest import CORE_PRICE
+from tests.support.lab import Lab, tiny_job, wait_for
+from tests.unit.tracking.notifications.receiver import SECRET, receiving
 
 PATIENT_S = 300.0
 DELAY_S = 5.0
@@ -58,12 +63,33 @@ def all_jobs(lab: Lab) -> Iterator[Received]:
     is_over.set()
 
 
-def test_one_stream_brings_everything_of_a_job(lab: Lab, client: Client, dataset: Dataset, all_jobs: Received) -> None:
-    position = all_jobs.messages[0][1]["position"]
-    job = client.jobs.create(tiny_job(dataset, max_steps=6))
-    done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
+def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_the_notifier_is_killed(
+    lab: Lab, client: Client, dataset: Dataset, all_jobs: Received
+) -> None:
+    with receiving() as receiver:
+        client.notifications.save_channel("e2e", receiver.url, secret=SECRET, jobs=["notified"])
+        try:
+            assert client.notifications.test_channel("e2e").last_error is None
+            job = client.jobs.create(tiny_job(dataset, name="notified", max_steps=6))
+            wait_for(lambda: "job.submitted" in receiver.kinds, 30, "the first notification")
+            [notifier] = lab.find_by_word("cluster.events.notifier")
+            notifier.kill()
+            done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
+            wait_for(lambda: "job.completed" in receiver.kinds, 60, "the last notification")
+        finally:
+            client.notifications.delete_channel("e2e")
+    by_id = {document["data"]["id"]: document["type"] for document in receiver.received}
+    assert list(by_id.values()) == ["channel.test", "job.submitted", "job.started", "job.completed"]
+    kinds = [item.kind for item in client.notifications.list(job="notified")]
+    assert kinds == ["completed", "started", "submitted"]
+    _check_stream(client, done, all_jobs)
+    _check_cost(client, done)
+
+
+def _check_stream(client: Client, done: Job, all_jobs: Received) -> None:
+    """Every event of the job came once and soon, and comes again to whoever asks for what they missed."""
     deadline = time.monotonic() + 30
-    while len(mine := [each for each in all_jobs.events if each[1]["job_id"] == job.id]) < done.last_seq:
+    while len(mine := [each for each in all_jobs.events if each[1]["job_id"] == done.id]) < done.last_seq:
         assert time.monotonic() < deadline, len(mine)
         time.sleep(0.1)
 
@@ -74,14 +100,25 @@ def test_one_stream_brings_everything_of_a_job(lab: Lab, client: Client, dataset
     assert max(late).total_seconds() < DELAY_S
     assert any(message["type"] == "queue" for _, message in all_jobs.messages)
 
-    stream = client.jobs.follow_all(after=position)
     again = []
-    for event in stream:
-        if event.job_id == job.id:
+    for event in client.jobs.follow_all(after=all_jobs.messages[0][1]["position"]):
+        if event.job_id == done.id:
             again.append(event.seq)
         if again[-1:] == [done.last_seq]:
             break
     assert again == [event["seq"] for _, event in mine]
+
+
+def _check_cost(client: Client, done: Job) -> None:
+    wait_for(lambda: bool(client.costs.of_job(done.id)), 30, "the cost of the attempt")
+    [record] = client.costs.of_job(done.id)
+    cost = client.jobs.get(done.id).cost
+    assert cost is not None
+    assert (cost.amount, cost.currency, cost.is_final) == (record.amount, "EUR", True)
+    [devices] = record.devices
+    seconds = (record.held_until - record.held_from).total_seconds()
+    assert float(devices.quantity) * seconds * CORE_PRICE / 3600 == pytest.approx(float(cost.amount), abs=1e-6)
+    assert record.job_id in {each.key for each in client.costs.report("job").data}
 
 
 def test_metrics_of_the_service(lab: Lab, client: Client, all_jobs: Received) -> None:

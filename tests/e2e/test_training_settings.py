@@ -4,20 +4,11 @@ import psutil
 import pytest
 
 from ftlab import Client
-from ftlab.schemas import Dataset
+from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 PATIENT_S = 300.0
-SETTINGS = {
-    "eval_steps": 4,
-    "early_stopping_patience": 1,
-    "early_stopping_threshold": 1000.0,
-    "warmup_ratio": 0.1,
-    "neftune_noise_alpha": 5.0,
-    "dataloader_num_workers": 2,
-}
-"""No loss falls by 1,000: the first evaluation after the start ends the run."""
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -27,15 +18,14 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_job_that_ends_early_is_complete_and_says_why(lab: Lab, client: Client, dataset: Dataset) -> None:
-    config = tiny_job(dataset, eval_dataset=dataset.id, training=SETTINGS)
-    config["method"] |= {"label_smoothing_factor": 0.1}
-    done = client.jobs.wait(client.jobs.create(config).id, timeout_s=PATIENT_S)
-
-    assert (done.status, done.reason) == (JobStatus.COMPLETED, ReasonCode.OK)
-    assert done.message.startswith("Stopped early at step 4 of 20: the last evaluation did not improve the eval loss")
-    assert (done.step, done.total_steps, done.eta_s, done.progress) == (4, 4, None, 1.0)
-    codes = [event.data["code"] for event in client.jobs.events(done.id, kinds="notice")]
+def test_a_job_that_ends_early_is_complete_and_says_why(client: Client, ended_early: Job) -> None:
+    assert (ended_early.status, ended_early.reason) == (JobStatus.COMPLETED, ReasonCode.OK)
+    assert ended_early.message.startswith(
+        "Stopped early at step 4 of 20: the last evaluation did not improve the eval loss"
+    )
+    ending = (ended_early.step, ended_early.total_steps, ended_early.eta_s, ended_early.progress)
+    assert ending == (4, 4, None, 1.0)
+    codes = [event.data["code"] for event in client.jobs.events(ended_early.id, kinds="notice")]
     assert codes.count("stopped_early") == 1
     assert not {"record_differs", "final_eval_differs"} & set(codes)
 

@@ -27,10 +27,13 @@ Series = dict[str, dict[int, float]]
 """Values by name and step."""
 
 
-def train_in_service(client: Client, material: Material, model: str) -> Job:
-    """Upload the rows and run a job with evaluations to its end; `model` is what the service calls the model."""
+def train_in_service(client: Client, material: Material, model: str, **training: Any) -> Job:
+    """Upload the rows and run a job with evaluations to its end; `model` is what the service calls the model.
+
+    `training` holds settings that differ from those of the other proofs.
+    """
     train, evaluation = (client.datasets.upload(file) for file in (material.train_file, material.eval_file))
-    config = material.config(eval_steps=2) | {
+    config = material.config(**{"eval_steps": 2} | training) | {
         "name": "proof",
         "model": model,
         "dataset": train.id,

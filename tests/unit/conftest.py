@@ -6,25 +6,39 @@ from typing import Any
 
 import pytest
 
-ONE_SERVER = "tests/unit/tracking/mlflow_record"
-"""A folder whose tests share a server that takes seconds to start."""
+TRAIN = "tests/unit/train"
+TOGETHER = (
+    (f"{TRAIN}/loop/",),
+    (
+        f"{TRAIN}/methods/",
+        f"{TRAIN}/checkpoints/test_resume_report.py",
+        f"{TRAIN}/test_proofs.py",
+    ),
+    ("tests/unit/tracking/mlflow_record/",),
+)
+"""Files that share what each process takes long to start: the ranks of several workers, or a server."""
+
+
+def _together(nodeid: str) -> str | None:
+    """The name of the group that a test belongs to."""
+    return next((files[0] for files in TOGETHER if nodeid.startswith(files)), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with training runs: a file of them takes longest, and would keep one process busy after all others."""
-    items.sort(key=lambda item: "train" not in item.path.parts)
+    """Begin with what takes longest, which would keep one process busy after all others: groups, then training runs."""
+    items.sort(key=lambda item: (_together(item.nodeid) is None, "train" not in item.path.parts))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the files of the folder with the server to one process."""
+    """Give the files of a group to one process."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return ONE_SERVER if nodeid.startswith(ONE_SERVER) else str(super()._split_scope(nodeid))
+            return _together(nodeid) or str(super()._split_scope(nodeid))
 
     return Scheduling(config, log)
 

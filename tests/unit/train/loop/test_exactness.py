@@ -23,7 +23,8 @@ EVALUATED = SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}
 DROPOUT: dict[str, Any] = {"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}
 
 EIGHT_BIT: dict[str, Any] = {"optim": "adamw_8bit", "learning_rate": 0.003}
-PACKING = {"type": "sft", "max_length": 48, "packing": True}
+NOISE: dict[str, Any] = {"eval_steps": 3, "neftune_noise_alpha": 5.0}
+PACKING = {"type": "sft", "max_length": 48, "packing": True, "label_smoothing_factor": 0.1}
 
 NewJob = Callable[[], Job]
 
@@ -56,15 +57,16 @@ CASES = [
     pytest.param(12, {"training": EVALUATED} | DROPOUT, id="all due"),
     pytest.param(13, {"training": EVALUATED} | DROPOUT, id="last"),
     pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="full"),
-    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adafactor"}}, id="adafactor"),
-    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "sgd"}}, id="sgd"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adafactor"} | NOISE}, id="adafactor, noise"),
+    pytest.param(
+        5,
+        {"training": SHORT_EPOCHS | {"optim": "sgd", "gradient_checkpointing": True}} | DROPOUT,
+        id="sgd, checkpointing",
+    ),
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused", marks=pytest.mark.slow),
     pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | EIGHT_BIT}, id="8-bit AdamW"),
-    pytest.param(5, {"training": SHORT_EPOCHS | {"gradient_checkpointing": True}} | DROPOUT, id="checkpointing"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
-    pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT, id="packing"),
-    pytest.param(5, {"training": SHORT_EPOCHS | {"eval_steps": 3, "neftune_noise_alpha": 5.0}}, id="noise"),
-    pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING | {"label_smoothing_factor": 0.1}}, id="smoothing"),
+    pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT, id="packing, smoothing"),
 ]
 
 
