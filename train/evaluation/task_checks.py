@@ -116,7 +116,7 @@ def task_of(file: TaskFile) -> Task:
             raise ValueError(f"task '{name}' {why}")
     metrics = document.get("metric_list") or []
     if not isinstance(metrics, list):
-        raise ValueError(f"task '{name}' has a metric_list that is no list")
+        raise ValueError(f"task '{name}' has a metric_list that is not a list")
     for metric in metrics:
         _check_metric(name, metric)
     data, data_files = _data(name, document, file.path.parent)
@@ -154,7 +154,7 @@ def _data(name: str, document: Mapping[str, Any], folder: Path) -> tuple[dict[st
     if not isinstance(path, str):
         raise ValueError(f"task '{name}' has no dataset_path")
     if not isinstance(options, dict):
-        raise ValueError(f"task '{name}' has dataset_kwargs that are no fields")
+        raise ValueError(f"task '{name}' has dataset_kwargs that are not fields")
     if path in DATA_FORMATS:
         if not options.get("data_files"):
             raise ValueError(f"task '{name}' names no data_files in dataset_kwargs")

@@ -36,7 +36,7 @@ VALUES = [[2.0, 1.8, 1.7], [1.0, 0.9, 0.8], [3.0, 2.9, 2.8], [0.5, 0.45, 0.4]]
 KILLS_A_TICK = 12
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """The coordinator's process dies."""
 
 
