@@ -25,7 +25,7 @@ from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
 from serve.jobs.evaluation_estimate import estimate_evaluation
 from serve.jobs.parents import find_parents, names_jobs
-from serve.jobs.prepare import prepare
+from serve.jobs.resolve_submission import resolve_submission
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
@@ -212,12 +212,12 @@ async def submit_job(
     if (earlier := await _submitted_before(caller, submission)) is not None:
         return earlier
     parents = await caller.call(find_parents, submission.config)
-    prepared = await prepare(caller, replace(submission, parents=parents))
+    resolved = await resolve_submission(caller, replace(submission, parents=parents))
     if before_add is not None:
         await before_add()
-    if prepared.earlier is not None:
-        return prepared.earlier
-    return await caller.call(submit.add_once, prepared.submission, prepared.checked)
+    if resolved.earlier is not None:
+        return resolved.earlier
+    return await caller.call(submit.add_once, resolved.submission, resolved.check)
 
 
 async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:
