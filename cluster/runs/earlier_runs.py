@@ -32,14 +32,14 @@ class MeasuredPeak:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierMeasurements:
     """The newest measurements of jobs that trained the same way."""
 
     speed: Speed | None = None
     peak: MeasuredPeak | None = None
 
 
-def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
+def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> EarlierMeasurements:
     """Search the newest jobs for those that trained as `config` would."""
     speed: Speed | None = None
     peak: MeasuredPeak | None = None
@@ -51,7 +51,7 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
         peak = peak or _peak(tx, job.id, since)
         if speed is not None and peak is not None:
             break
-    return Earlier(speed, peak)
+    return EarlierMeasurements(speed, peak)
 
 
 def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelShape, place: Place) -> float | None:

@@ -14,7 +14,7 @@ from ftlab.status import JobKind, JobStatus
 from tracking.costs import job_cost
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
-from train.export.tuned_facts import Measured, TunedFacts
+from train.export.tuned_facts import MeasuredMetric, TunedFacts
 
 PRIVATE = ("name", "dataset", "eval_dataset", "register_as", *RUN_FIELDS)
 METRICS = ("loss", "eval_loss", "final_eval_loss")
@@ -56,7 +56,7 @@ def _metrics(tx: Transaction, job: JobRecord, step: int) -> dict[str, float]:
     return {point.name: point.value for point in points if point.step <= step}
 
 
-def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef) -> Iterator[Measured]:
+def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef) -> Iterator[MeasuredMetric]:
     """What completed evaluations found about this model, the newest first."""
     names = {str(ref)}
     newest = tx.models.of_job(job.id)
@@ -75,7 +75,7 @@ def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef
         yield from _of_results(results, names, dataset)
 
 
-def _of_results(results: EvaluationResults, names: set[str], dataset: str) -> Iterator[Measured]:
+def _of_results(results: EvaluationResults, names: set[str], dataset: str) -> Iterator[MeasuredMetric]:
     values = {(model.key, metric.metric): metric.value for model in results.models for metric in model.metrics}
     tests = {(test.model, test.other, test.metric): test.p_value for test in results.tests}
     for model in results.models:
@@ -86,4 +86,4 @@ def _of_results(results: EvaluationResults, names: set[str], dataset: str) -> It
             p_value = tests.get((model.key, model.base, metric.metric))
             task, slash, name = metric.metric.partition("/")
             measured_on, shown = (task, name) if slash else (dataset, metric.metric)
-            yield Measured(measured_on, shown, metric.num_rows, base, metric.value, p_value)
+            yield MeasuredMetric(measured_on, shown, metric.num_rows, base, metric.value, p_value)

@@ -18,7 +18,7 @@ from serve.http.json_body import JsonBody, JsonRoute, validate
 from serve.http.query import IdempotencyKey
 from serve.http.responses import in_thread, reply
 from serve.jobs.parents import Parent, Siblings, find_parents
-from serve.jobs.prepare import prepare
+from serve.jobs.resolve_submission import resolve_submission
 from serve.jobs.submit import Completion, NewJob, Submission, Submitted, add_all, completed, replay
 from tracking.store.ids import new_id
 
@@ -105,9 +105,9 @@ async def _check(caller: CallerContext, submissions: Sequence[Submission]) -> li
 
 async def _check_one(caller: CallerContext, submission: Submission, siblings: Siblings) -> _Checked:
     parents = await caller.call(find_parents, submission.config, siblings)
-    prepared = await prepare(caller, replace(submission, parents=parents, job_id=new_id("job")))
-    complete = await in_thread(prepared.checked)
-    return _Checked(prepared.submission, complete, await caller.call(_new_job, prepared.submission, complete))
+    resolved = await resolve_submission(caller, replace(submission, parents=parents, job_id=new_id("job")))
+    complete = await in_thread(resolved.check)
+    return _Checked(resolved.submission, complete, await caller.call(_new_job, resolved.submission, complete))
 
 
 def _new_job(services: Services, _: str, submission: Submission, complete: Completion) -> NewJob:

@@ -35,7 +35,7 @@ from serve.jobs.job_datasets import find_dataset
 from serve.jobs.job_view import describe
 from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.preflight import check_max_cost, model_facts
-from serve.jobs.submit import NewJob, Prepared, Submission, Submitted, check_size
+from serve.jobs.submit import NewJob, ResolvedSubmission, Submission, Submitted, check_size
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
@@ -73,7 +73,7 @@ async def get_rows(
     return reply(await caller.call(rows, job_id, after, limit))
 
 
-async def prepare_evaluation(caller: CallerContext, submission: Submission) -> Prepared:
+async def resolve_evaluation(caller: CallerContext, submission: Submission) -> ResolvedSubmission:
     """Check the job, and find a completed one that measured the same.
 
     Raises what `serve.models.base_model.check` raises for a model.
@@ -81,7 +81,7 @@ async def prepare_evaluation(caller: CallerContext, submission: Submission) -> P
     config = submission.config
     assert isinstance(config, EvaluationConfig)
     answers = [await ask_huggingface(caller.services, model) for model in config.models]
-    return await caller.call(_prepare, submission, config, answers)
+    return await caller.call(_resolve, submission, config, answers)
 
 
 def results(services: Services, owner: str, job: str) -> EvaluationResults:
@@ -161,9 +161,9 @@ class CheckedEvaluation:
         return cache_key(self.config, rows, self.identities) if self.identities else None
 
 
-def _prepare(
+def _resolve(
     services: Services, owner: str, submission: Submission, config: EvaluationConfig, answers: Sequence[HubAnswer]
-) -> Prepared:
+) -> ResolvedSubmission:
     checked = checked_evaluation(services, owner, config, answers, submission.parents)
     earlier = earlier_of(services, owner, checked)
 
@@ -178,7 +178,7 @@ def _prepare(
     def note(tx: Transaction, record: JobRecord) -> None:
         tx.evaluations.add(record.id, owner=owner, key=checked.key, identities=checked.identities)
 
-    return Prepared(replace(submission, on_add=note), lambda: complete, earlier)
+    return ResolvedSubmission(replace(submission, on_add=note), lambda: complete, earlier)
 
 
 def earlier_of(services: Services, owner: str, checked: CheckedEvaluation) -> Submitted | None:
@@ -200,7 +200,7 @@ def checked_evaluation(
     answers: Sequence[HubAnswer],
     parents: Parents = NO_PARENTS,
 ) -> CheckedEvaluation:
-    """Check all that a submission checks. Raises what `prepare_evaluation` raises."""
+    """Check all that a submission checks. Raises what `resolve_evaluation` raises."""
     check_size(services, config.resources)
     check_max_cost(services, config)
     settings = services.settings

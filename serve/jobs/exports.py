@@ -24,7 +24,7 @@ from serve.http.json_body import JsonRoute
 from serve.http.query import JobId, RecordId
 from serve.http.responses import reply
 from serve.jobs.preflight import check_max_cost
-from serve.jobs.submit import NewJob, Prepared, Submission, check_size
+from serve.jobs.submit import NewJob, ResolvedSubmission, Submission, check_size
 from serve.models.base_model import Tuned, find_tuned
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
@@ -51,13 +51,13 @@ async def delete_artifact(caller: Caller, job_id: RecordId, artifact: str) -> Re
     return Response(status_code=204)
 
 
-async def prepare_export(caller: CallerContext, submission: Submission) -> Prepared:
+async def resolve_export(caller: CallerContext, submission: Submission) -> ResolvedSubmission:
     """Check the job.
 
     Raises what `find_tuned` raises for the model, and `InvalidRequestError` for one that cannot be exported in the
     formats (`unsupported_model`, `invalid_config` for a reward model).
     """
-    return await caller.call(_prepare, submission)
+    return await caller.call(_resolve, submission)
 
 
 def exports_of(services: Services, owner: str, job: str) -> ExportList:
@@ -102,7 +102,7 @@ def _no_artifact(record: JobRecord, names: list[str]) -> NotFoundError:
     return NotFoundError(f"Job {record.id!r} has no artifact of this name; {known}.", "artifact_not_found", "artifact")
 
 
-def _prepare(services: Services, owner: str, submission: Submission) -> Prepared:
+def _resolve(services: Services, owner: str, submission: Submission) -> ResolvedSubmission:
     config = submission.config
     assert isinstance(config, ExportConfig)
     check_size(services, config.resources)
@@ -123,7 +123,7 @@ def _prepare(services: Services, owner: str, submission: Submission) -> Prepared
         name = f"{tuned.name} as {formats}"
         return NewJob(resolved, name, source_job_ids=(tuned.job_id,), model_revision=tuned.base_revision)
 
-    return Prepared(submission, lambda: complete)
+    return ResolvedSubmission(submission, lambda: complete)
 
 
 def _check(tx: Transaction, settings: Settings, owner: str, config: ExportConfig) -> Tuned:

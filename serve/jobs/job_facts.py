@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cluster.data.requests import LengthsRequest, base_ref, source_file
 from cluster.policy import Fleet
-from cluster.runs.earlier_runs import Earlier, earlier_runs
+from cluster.runs.earlier_runs import EarlierMeasurements, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
 from serve.jobs.job_datasets import with_ids
@@ -26,7 +26,7 @@ class JobFacts:
     lengths: LengthsRequest
     fleet: Fleet | None
     """`None` while the scheduler does not respond."""
-    earlier: Earlier
+    earlier: EarlierMeasurements
 
     @property
     def shape(self) -> ModelShape | None:

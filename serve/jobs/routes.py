@@ -25,7 +25,7 @@ from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
 from serve.jobs.evaluation_estimate import estimate_evaluation
 from serve.jobs.parents import find_parents, names_jobs
-from serve.jobs.prepare import prepare
+from serve.jobs.resolve_submission import resolve_submission
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
@@ -213,12 +213,12 @@ async def submit_job(
         return earlier
     if names_jobs(submission.config):
         submission = replace(submission, parents=await caller.call(find_parents, submission.config))
-    prepared = await prepare(caller, submission)
+    resolved = await resolve_submission(caller, submission)
     if before_add is not None:
         await before_add()
-    if prepared.earlier is not None:
-        return prepared.earlier
-    return await caller.call(submit.add_once, prepared.submission, prepared.checked)
+    if resolved.earlier is not None:
+        return resolved.earlier
+    return await caller.call(submit.add_once, resolved.submission, resolved.check)
 
 
 async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:

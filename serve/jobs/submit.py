@@ -68,11 +68,11 @@ Completion = Callable[[Transaction], NewJob]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ResolvedSubmission:
     """A submission whose models are looked up and whose `auto` is resolved."""
 
     submission: Submission
-    checked: Callable[[], Completion]
+    check: Callable[[], Completion]
     """Checks it, and returns what completes it in the transaction that adds the job."""
     earlier: "Submitted | None" = None
     """A completed evaluation that measured the same, which may answer instead."""

@@ -40,7 +40,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _ResolvedSweep:
     """A sweep whose job is checked, and what its trials share."""
 
     sweep: SweepConfig
@@ -57,9 +57,9 @@ async def submit(caller: Caller, sweep: SweepConfig, body_sha256: str, idempoten
     """
     if earlier := await caller.call(_replay, body_sha256, idempotency_key):
         return earlier
-    prepared = await _prepare(caller, sweep)
+    found = await _resolve(caller, sweep)
     try:
-        return await caller.call(_add, prepared, body_sha256, idempotency_key)
+        return await caller.call(_add, found, body_sha256, idempotency_key)
     except DuplicateError:
         earlier = await caller.call(_replay, body_sha256, idempotency_key)
         assert earlier is not None
@@ -68,15 +68,15 @@ async def submit(caller: Caller, sweep: SweepConfig, body_sha256: str, idempoten
 
 async def preview(caller: Caller, sweep: SweepConfig) -> SweepPreview:
     """Raise what `submit` raises for a sweep that cannot be submitted."""
-    return await caller.call(_preview, await _prepare(caller, sweep))
+    return await caller.call(_preview, await _resolve(caller, sweep))
 
 
-async def _prepare(caller: Caller, sweep: SweepConfig) -> _Prepared:
+async def _resolve(caller: Caller, sweep: SweepConfig) -> _ResolvedSweep:
     checked = await in_thread(check_sweep, sweep)
     answer = await ask_huggingface(caller.services, checked.job.model)
     resolved = await resolve_auto(caller, checked.job, answer)
     start = await caller.call(_preflight, sweep, checked, resolved.config, answer)
-    return _Prepared(sweep, checked, resolved, start)
+    return _ResolvedSweep(sweep, checked, resolved, start)
 
 
 def _preflight(
@@ -107,26 +107,26 @@ def _preflight(
 
 
 def _add(
-    services: Services, owner: str, prepared: _Prepared, body_sha256: str, idempotency_key: str | None
+    services: Services, owner: str, found: _ResolvedSweep, body_sha256: str, idempotency_key: str | None
 ) -> Submitted:
-    now, columns = datetime.now(UTC), base_columns(services, prepared.start)
+    now, columns = datetime.now(UTC), base_columns(services, found.start)
     with services.store.begin() as tx:
         tx.quotas.lock(owner)  # two requests cannot both take the last place
         if tx.sweeps.num_at_work(owner) >= MAX_AT_WORK:
             message = f"You have {MAX_AT_WORK} sweeps that have not ended, which is the limit; wait, or cancel one."
             raise RateLimitError(message, "quota_exceeded")
-        name, job = _job_of(tx, owner, prepared)
+        name, job = _job_of(tx, owner, found)
         if columns["base_job_id"] is not None:
             hold_base(tx, columns["base_job_id"])
         record = SweepRecord(
             id=new_id("sweep"),
             owner=owner,
             name=name,
-            config=prepared.sweep.model_copy(update={"name": name, "job": job}).model_dump(mode="json"),
-            whole=tuple(sorted(prepared.checked.whole)),
-            rungs=prepared.checked.rungs,
-            max_trials=prepared.checked.max_trials,
-            auto={key: value.model_dump(mode="json") for key, value in (prepared.resolved.auto or {}).items()},
+            config=found.sweep.model_copy(update={"name": name, "job": job}).model_dump(mode="json"),
+            whole=tuple(sorted(found.checked.whole)),
+            rungs=found.checked.rungs,
+            max_trials=found.checked.max_trials,
+            auto={key: value.model_dump(mode="json") for key, value in (found.resolved.auto or {}).items()},
             base_job_id=columns["base_job_id"],
             model_revision=columns["model_revision"],
             status=SweepStatus.RUNNING,
@@ -141,13 +141,13 @@ def _add(
     return Submitted(describe(services, record))
 
 
-def _job_of(tx: Transaction, owner: str, prepared: _Prepared) -> tuple[str, dict[str, Any]]:
+def _job_of(tx: Transaction, owner: str, found: _ResolvedSweep) -> tuple[str, dict[str, Any]]:
     """The name of the sweep, and the template of its jobs, with the ids of the datasets and without a name."""
-    start = prepared.start
+    start = found.start
     config, datasets = with_ids(tx, owner, start.config)
     made = f"{start.tuned.name if start.tuned else short_name(start.model.ref)} {datasets[0].name}"
     document = config.model_copy(update={"name": None}).model_dump(mode="json")
-    return (prepared.sweep.name or config.name or made)[:200], document
+    return (found.sweep.name or config.name or made)[:200], document
 
 
 def _replay(services: Services, owner: str, body_sha256: str, idempotency_key: str | None) -> Submitted | None:
@@ -173,10 +173,10 @@ class _Suggested:
     rung_values: tuple[float, ...] = ()
 
 
-def _preview(services: Services, owner: str, prepared: _Prepared) -> SweepPreview:
-    sweep, checked = prepared.sweep, prepared.checked
+def _preview(services: Services, owner: str, found: _ResolvedSweep) -> SweepPreview:
+    sweep, checked = found.sweep, found.checked
     with services.store.read() as tx:
-        name, job = _job_of(tx, owner, prepared)
+        name, job = _job_of(tx, owner, found)
     suggested: list[_Suggested] = []
     for number in range(min(NUM_PREVIEWED, checked.max_trials)):
         suggested.append(_Suggested(number, next_values(sweep, checked.whole, checked.rungs, suggested)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from ftlab.formatting import duration, markdown_text
 from ftlab.model_ref import is_hub_id
 from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
-from train.export.tuned_facts import Measured, TunedFacts
+from train.export.tuned_facts import MeasuredMetric, TunedFacts
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 """A licence as hubs name it; any other text is left out."""
@@ -92,7 +92,7 @@ def _quality(facts: TunedFacts, receipt: Receipt) -> Iterator[str]:
     yield ""
 
 
-def _measured(found: Measured) -> str:
+def _measured(found: MeasuredMetric) -> str:
     return (
         f"| {markdown_text(found.dataset)} | {found.metric} | {found.num_rows:,} | {_number(found.base)} | "
         f"{_number(found.tuned)} | {_number(found.p_value)} |"

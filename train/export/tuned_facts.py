@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """A metric of an evaluation, of the tuned model and of its base model."""
 
     dataset: str
@@ -34,6 +34,6 @@ class TunedFacts:
     """The settings that differ from their defaults, as YAML."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The newest value of each loss at this step or before."""
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[MeasuredMetric, ...] = ()
     cost: str | None = None
     run_time_s: float | None = None

@@ -23,7 +23,7 @@ STATE_TENSORS = {"adamw_torch": 2, "adamw_torch_fused": 2}
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrialMeasurement:
     """Memory of a process, on the rank that needed the most."""
 
     peak_bytes: int
@@ -55,7 +55,7 @@ def longest_rows(rows: Dataset, number: int) -> tuple[list[int], int]:
 
 def measure(
     run_pass: Callable[[], Any], model: Any, device: torch.device, optim: str, *, accumulates: bool
-) -> Measured:
+) -> TrialMeasurement:
     """Run a forward and backward pass and measure it, with the weights' gradients. Every rank calls it.
 
     Raise `DeviceTooSmallError` where the GPU cannot hold what comes after it.
@@ -76,10 +76,10 @@ def measure(
     peak, time_ms = highest([peak, round(time_s * 1000)])
     if is_cuda and peak > memory:
         raise DeviceTooSmallError(f"{peak / 1e9:.1f} GB are needed, and {memory / 1e9:.1f} GB are there")
-    return Measured(peak, memory, time_ms / 1000)
+    return TrialMeasurement(peak, memory, time_ms / 1000)
 
 
-def payload(measured: Measured, num_rows: int, longest: int) -> TrialPayload:
+def payload(measured: TrialMeasurement, num_rows: int, longest: int) -> TrialPayload:
     """The notice about a pass over `num_rows` rows, the longest of which has `longest` tokens."""
     message = (
         f"A trial pass over the longest rows ({num_rows} at once, up to {longest:,} tokens) took "

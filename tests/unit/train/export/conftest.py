@@ -7,7 +7,7 @@ import pytest
 from ftlab.schemas import ExportConfig
 from tests.support.tiny_adapters import make_tiny_adapter
 from tests.support.tiny_models import make_tiny_model
-from train.export.tuned_facts import Measured, TunedFacts
+from train.export.tuned_facts import MeasuredMetric, TunedFacts
 from train.plan import ExportPlan, LocalBase
 
 FACTS = TunedFacts(
@@ -20,7 +20,7 @@ FACTS = TunedFacts(
     datasets=(("sums.jsonl", 1234),),
     config="training:\n  max_steps: 20\n",
     metrics={"eval_loss": 1.23456},
-    measured=(Measured("held-out", "exact_match", 40, 0.25, 0.75, 0.001),),
+    measured=(MeasuredMetric("held-out", "exact_match", 40, 0.25, 0.75, 0.001),),
     cost="0.12 EUR",
     run_time_s=75.0,
 )
