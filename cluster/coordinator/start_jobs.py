@@ -198,9 +198,7 @@ class Standby:
         if not tick.settings.standby:
             return
         if self._is_idle(tick, has_waiting=has_waiting):
-            standby = tick.drivers.find_standby(tick.attempt_drivers)
-            if standby is not None:
-                tick.drivers.end(standby)
+            self.end(tick)
             return
         is_recent = tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S)
         if is_recent or is_starting or any(_has_no_step(job) for job in tick.jobs):
@@ -212,6 +210,12 @@ class Standby:
         if len(fleet.nodes) == 1 and _can_spare_a_core(tick, fleet, has_waiting=has_waiting):
             self._launched_at = tick.now
             tick.drivers.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+    def end(self, tick: Tick) -> None:
+        """End the standby run, if there is one. One that is starting would take the cores of what is to end soon."""
+        standby = tick.drivers.find_standby(tick.attempt_drivers)
+        if standby is not None:
+            tick.drivers.end(standby)
 
     def _is_idle(self, tick: Tick, *, has_waiting: bool) -> bool:
         """Whether there has been no job and no new dataset for a while."""

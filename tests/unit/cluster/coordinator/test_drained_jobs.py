@@ -36,6 +36,15 @@ def test_nothing_new_is_started(world: World):
     assert (world.status(job_id), world.cluster.running) == (JobStatus.QUEUED, {})
 
 
+def test_the_standby_run_is_ended(world: World):
+    world.keep_standby()
+    world.tick()
+    assert len(world.cluster.running) == 1
+    world.coordinator.drain()
+    world.tick()
+    assert world.cluster.running == {}
+
+
 def test_a_service_without_runs_is_drained_by_the_next_tick(world: World):
     world.coordinator.drain()
     assert not world.coordinator.is_drained()
