@@ -39,7 +39,7 @@ GOODBYE_INTERVAL_S = 0.2
 FAILURES_BEFORE_REDEPLOY = 15
 """Half a minute: Serve repairs itself within seconds, so this is a last resort."""
 
-logger = logging.getLogger("ftlab.control")
+logger = logging.getLogger("ftlab.launcher")
 
 
 def bring_up(settings: Settings) -> None:
