@@ -20,6 +20,7 @@ from ftlab.cli.job_source import read_file, read_job
 from ftlab.client import AsyncClient, Client
 from ftlab.mcp import server as agents
 from ftlab.schemas import EventKind, SftMethod, streams
+from ftlab.schemas.config_changes import flat
 from ftlab.schemas.job_file import parse_any_config, read_yaml, read_yaml_documents
 from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
@@ -46,7 +47,6 @@ from tests.support.repository import (
     cells,
     client_calls,
     error_codes,
-    flat,
     links,
     public_methods,
     reference,

@@ -160,14 +160,6 @@ def bounds(schema: dict[str, Any]) -> Iterator[Any]:
         yield from bounds(inner)
 
 
-def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested document by dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in document.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
 # Errors
 
 
