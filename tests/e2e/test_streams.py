@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from ftlab.schemas import Dataset
 from tests.support.lab import Lab, tiny_job
 
 PATIENT_S = 300.0
+NUM_FOLLOWERS = 20
 DELAY_S = 5.0
 """More than any event may take on a busy machine; a proxy that buffers holds them until the stream ends."""
 
@@ -58,16 +60,21 @@ def all_jobs(lab: Lab) -> Iterator[Received]:
     is_over.set()
 
 
-def test_one_stream_brings_everything_of_a_job(lab: Lab, client: Client, dataset: Dataset, all_jobs: Received) -> None:
+def test_every_stream_brings_everything_of_a_job(
+    lab: Lab, client: Client, dataset: Dataset, all_jobs: Received
+) -> None:
     position = all_jobs.messages[0][1]["position"]
     job = client.jobs.create(tiny_job(dataset, max_steps=6))
-    done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
+    with ThreadPoolExecutor(NUM_FOLLOWERS) as pool:
+        sockets = [pool.submit(_seqs_of, client, job.id) for _ in range(NUM_FOLLOWERS)]
+        done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
     deadline = time.monotonic() + 30
     while len(mine := [each for each in all_jobs.events if each[1]["job_id"] == job.id]) < done.last_seq:
         assert time.monotonic() < deadline, len(mine)
         time.sleep(0.1)
 
     assert [event["seq"] for _, event in mine] == list(range(1, done.last_seq + 1))
+    assert all(each.result() == list(range(1, done.last_seq + 1)) for each in sockets)
     statuses = [event["data"]["status"] for _, event in mine if event["kind"] == "status"]
     assert (statuses[0], statuses[-1]) == ("queued", "completed")
     late = [at - datetime.fromisoformat(event["at"]) for at, event in mine if event["kind"] in ("status", "metrics")]
@@ -82,6 +89,11 @@ def test_one_stream_brings_everything_of_a_job(lab: Lab, client: Client, dataset
         if again[-1:] == [done.last_seq]:
             break
     assert again == [event["seq"] for _, event in mine]
+
+
+def _seqs_of(client: Client, job_id: str) -> list[int]:
+    """What a WebSocket of the job brings until its end."""
+    return [event.seq for event in client.jobs.follow(job_id)]
 
 
 def test_metrics_of_the_service(lab: Lab, client: Client, all_jobs: Received) -> None:
