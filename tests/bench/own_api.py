@@ -44,7 +44,7 @@ def main() -> None:
     hub = FakeEventHub()
     services = Services(
         settings,
-        Store.open(settings.store_url, answers_requests=True),
+        Store.open(settings.store_url, is_waited_for=True),
         coordinator,
         hub,
         EventFeed(hub),
