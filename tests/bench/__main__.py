@@ -19,7 +19,7 @@ from types import ModuleType
 from ftlab.errors import FineTuneLabError
 from ftlab.settings import load_settings
 from tests import bench as package
-from tests.bench.bench import Bench
+from tests.bench.bench import PAIRS, QUICK_PAIRS, Bench
 from tests.bench.harness import BenchError, Measurement, machine, say, table
 from tests.bench.service import Service, own_service
 
@@ -30,6 +30,7 @@ NAMED_ROWS = ("peers", "gpu")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    options.pairs = options.pairs or (QUICK_PAIRS if options.quick else PAIRS)
     # So that the service is stopped and its folder removed, whoever ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = find_rows()
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(f"row {number} failed: {error}")
     print("  ".join(f"{name} {value}" for name, value in before.items()))
     print(
-        f"{'quick run, 2' if options.quick else '5'} pairs a row; medians; ratio = ours / baseline of the same pair\n"
+        f"{'quick run, ' if options.quick else ''}{options.pairs} pairs a row; medians; ratio = ours / baseline of the "
+        "same pair\n"
     )
     print(table(measured))
     for number, why in failures.items():
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         document = {
             "machine": before,
             "quick": options.quick,
+            "pairs": options.pairs,
             "measurements": [each.to_document() for each in measured],
             "failures": failures,
         }
@@ -92,7 +95,9 @@ def _bench(options: argparse.Namespace, *, needs_service: bool) -> Iterator[Benc
 
 
 def _bench_of(options: argparse.Namespace, service: Service | None, folder: str) -> Bench:
-    return Bench(service, Path(folder), options.quick, options.real, options.llamafactory, options.ingress)
+    return Bench(
+        service, Path(folder), options.quick, options.real, options.llamafactory, options.ingress, options.pairs
+    )
 
 
 @contextmanager
@@ -113,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Prints the benchmark table.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to measure; default: all that have a number")
     parser.add_argument("--quick", action="store_true", help="2 pairs instead of 5, and fewer steps")
+    parser.add_argument("--pairs", type=_pairs, metavar="NUMBER", help="how many pairs to measure instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the values of all pairs as well")
     parser.add_argument("--server", metavar="URL", help="measure a service that runs already")
     parser.add_argument("--real", type=_folder, metavar="FOLDER", help="row 1: train this model too")
@@ -121,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ingress", choices=("haproxy", "python"), default="haproxy", help="HTTP front of the service")
     return parser
+
+
+def _pairs(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs; give 1 or more")
+    return int(text)
 
 
 def _folder(text: str) -> Path:

@@ -25,10 +25,8 @@ class Bench:
     """The Python of an environment with LLaMA-Factory, for the row `peers`."""
     ingress: str = "haproxy"
     """HTTP front of a service that a row starts for itself."""
-
-    @property
-    def pairs(self) -> int:
-        return QUICK_PAIRS if self.quick else PAIRS
+    pairs: int = PAIRS
+    """How often ours and the baseline are measured in turn."""
 
     @property
     def service(self) -> Service:
