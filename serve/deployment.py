@@ -1,5 +1,6 @@
 """The API on Ray Serve: `serve.deployment:build` is the import path of the application."""
 
+import gc
 import sys
 import time
 
@@ -38,7 +39,7 @@ class ApiReplica:
         event_hub = RayEventHubClient(NAMESPACE, linger_s=LINGER_S)
         self._services = Services(
             settings=settings,
-            store=Store.open(settings.store_url, answers_requests=True),
+            store=Store.open(settings.store_url, is_waited_for=True),
             coordinator=RayCoordinatorClient(),
             event_hub=event_hub,
             feed=EventFeed(event_hub),
@@ -53,7 +54,10 @@ class ApiReplica:
         from serve.app import create_app
 
         # Serve's proxy adds `x-request-id` to each reply.
-        return create_app(self._services, sends_request_id=False)
+        app = create_app(self._services, sends_request_id=False)
+        # Later garbage collections pass over all that was imported: a full one would stop the streams for 0.1 s.
+        gc.freeze()
+        return app
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces a replica whose event loop or threads hang.

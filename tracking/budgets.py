@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from ftlab.formatting import money
 from ftlab.settings import Settings
-from tracking.costs import cost_so_far
+from tracking.costs import NO_POWER, cost_so_far
+from tracking.energy import PowerMeter
 from tracking.store import Transaction
 
 WARNED_AT = (80, 100)
@@ -45,15 +46,21 @@ def month_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def spent_in_month(tx: Transaction, settings: Settings, owner: str, now: datetime) -> Decimal:
+def spent_in_month(
+    tx: Transaction, settings: Settings, owner: str, now: datetime, meter: PowerMeter | None = None
+) -> Decimal:
     """What the owner's attempts cost that ended this month or have no record yet, in the currency of the service.
 
-    An attempt counts whole, in the month in which it ends, as in the report by month.
+    An attempt counts whole, in the month in which it ends, as in the report by month. Without `meter`, its electricity
+    counts when it has ended.
     """
     amounts = tx.costs.amounts(owner=owner, since=month_of(now), currency=settings.currency)
-    return cost_so_far(settings, amounts, tx.attempts.without_cost_record_of(owner), now)[0]
+    pending = tx.attempts.without_cost_record_of(owner)
+    return cost_so_far(settings, amounts, pending, now, meter.watts(tx, pending, now) if meter else NO_POWER)[0]
 
 
-def read_budget(tx: Transaction, settings: Settings, owner: str, limit: Decimal, now: datetime) -> Budget:
+def read_budget(
+    tx: Transaction, settings: Settings, owner: str, limit: Decimal, now: datetime, meter: PowerMeter
+) -> Budget:
     """The owner's budget of this month, of which `limit` may be spent."""
-    return Budget(owner, month_of(now), limit, spent_in_month(tx, settings, owner, now), settings.currency)
+    return Budget(owner, month_of(now), limit, spent_in_month(tx, settings, owner, now, meter), settings.currency)

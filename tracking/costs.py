@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, EnergyCost, JobCost
 from ftlab.settings import Settings
-from tracking.store.records import AttemptRecord, JobRecord
+from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
 CPU, GPU = "cpu", "gpu"
 KWH = "kwh"
@@ -17,6 +17,8 @@ KWH = "kwh"
 SMALLEST = Decimal("0.000001")
 """Amounts and hours are rounded to this."""
 SECONDS_PER_HOUR = 3600
+WATTS_PER_KW = 1000
+NO_POWER: Mapping[JobRef, float] = {}
 MICROSECOND = timedelta(microseconds=1)
 PERIODS = {CostGroup.DAY: "%Y-%m-%d", CostGroup.MONTH: "%Y-%m"}
 
@@ -88,16 +90,32 @@ def seconds_for(amount: Decimal, rate_per_hour: Decimal) -> float:
     return float(amount / rate_per_hour * SECONDS_PER_HOUR)
 
 
+def kwh_of(watts: float, begin: datetime, end: datetime) -> Decimal:
+    """The electricity of a mean power between two moments."""
+    return _rounded(Decimal(str(watts)) / WATTS_PER_KW * _hours(begin, end))
+
+
 def cost_so_far(
-    settings: Settings, amounts: Iterable[Decimal], pending: Sequence[AttemptRecord], now: datetime
+    settings: Settings,
+    amounts: Iterable[Decimal],
+    pending: Sequence[AttemptRecord],
+    now: datetime,
+    watts: Mapping[JobRef, float] = NO_POWER,
 ) -> tuple[Decimal, Decimal]:
     """What attempts cost together until now, and what the live ones cost an hour.
 
-    `amounts` are those of records in the currency of the settings, and `pending` the attempts without a record.
+    `amounts` are those of records in the currency of the settings, and `pending` the attempts without a record, whose
+    GPUs have drawn `watts`.
     """
-    held = [_amount_of(devices_of(settings, attempt, attempt.ended_at or now)) for attempt in pending]
-    amount = sum((each for each in held if each is not None), sum(amounts, Decimal(0)))
-    return amount, _rate_now(settings, pending)
+    amount, rate = sum(amounts, Decimal(0)), _rate_now(settings, pending)
+    for attempt in pending:
+        until = attempt.ended_at or now
+        amount += _amount_of(devices_of(settings, attempt, until)) or 0
+        power, price = watts.get(JobRef(attempt.job_id, attempt.number)), settings.prices.get(KWH)
+        if power is not None and price is not None:
+            amount += _rounded(kwh_of(power, attempt.created_at, until) * price)
+            rate += _rounded(Decimal(str(power)) / WATTS_PER_KW * price) if attempt.ended_at is None else 0
+    return amount, rate
 
 
 def job_cost(

@@ -22,7 +22,7 @@ from cluster.policy.retry import (
     limit_is_used_up,
 )
 from cluster.runs.model_location import job_folder
-from cluster.runs.run_limits import has_limit, lasted_s, max_cost, spent
+from cluster.runs.run_limits import has_limit, lasted_s, max_cost, spent_by
 from ftlab.formatting import money
 from ftlab.schemas import NoticePayload
 from ftlab.schemas.events import COST_LIMIT_REACHED
@@ -189,7 +189,7 @@ def _cost_notice(tick: Tick, job: JobRecord, reason: ReasonCode | None) -> list[
     if reason is not ReasonCode.COST_LIMIT or most is None:
         return []
     with tick.store.read() as tx:
-        amount, _ = spent(tx, tick.settings, job, tick.now)
+        amount, _ = spent_by(tx, tick.settings, [job.id], tick.now, tick.limits.meter)
     currency = tick.settings.currency
     text = f"The job cost {money(amount, currency)} so far, and its max_cost is {money(most, currency)}."
     return [NewEvent(NoticePayload(code=COST_LIMIT_REACHED, message=text), tick.now)]

@@ -65,7 +65,8 @@ class SpendingGate:
         with tick.store.read() as tx:
             limits = _limits(tx, tick, owners)
             self._budgets = {
-                owner: read_budget(tx, tick.settings, owner, limit, tick.now) for owner, limit in limits.items()
+                owner: read_budget(tx, tick.settings, owner, limit, tick.now, tick.limits.meter)
+                for owner, limit in limits.items()
             }
             due = [
                 budget

@@ -109,7 +109,7 @@ def _used_up(tick: Tick, view: SweepView) -> str | None:
         return None
     with tick.store.read() as tx:
         ran_s = trials_run_time_s(tx, view.trials, tick.now) if most_s is not None else 0.0
-        amount, _ = spent_by(tx, tick.settings, job_ids, tick.now)
+        amount, _ = spent_by(tx, tick.settings, job_ids, tick.now, tick.limits.meter)
     if most_s is not None and ran_s >= most_s:
         return f"max_time_s ({most_s}) is used up after {ran_s:.0f} s"
     if most is not None and amount >= most:

@@ -56,7 +56,7 @@ class RunDriver:
     def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         self._name = name
         self._settings = load_settings()
-        self._store = Store.open(self._settings.store_url)
+        self._store = Store.open(self._settings.store_url, is_waited_for=True)
         self._hub = RayEventHubClient(NAMESPACE)
         self._coordinator = RayCoordinatorClient()
         self._shape = shape

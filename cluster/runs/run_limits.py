@@ -10,7 +10,8 @@ from cluster.policy import Fleet, shape_of
 from ftlab.schemas import BaseJobConfig, Resources
 from ftlab.settings import Settings
 from ftlab.status import StopKind
-from tracking.costs import KWH, cost_so_far, held_devices, rate_of, seconds_for
+from tracking.costs import KWH, NO_POWER, cost_so_far, held_devices, rate_of, seconds_for
+from tracking.energy import PowerMeter
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 from tracking.store.sweeps import TrialRecord
@@ -60,11 +61,17 @@ def spent(tx: Transaction, settings: Settings, job: JobRecord, now: datetime) ->
     return spent_by(tx, settings, [job.id], now)
 
 
-def spent_by(tx: Transaction, settings: Settings, job_ids: Collection[str], now: datetime) -> tuple[Decimal, Decimal]:
-    """What jobs have cost together so far, and what they cost an hour now, in the service's currency."""
+def spent_by(
+    tx: Transaction, settings: Settings, job_ids: Collection[str], now: datetime, meter: PowerMeter | None = None
+) -> tuple[Decimal, Decimal]:
+    """What jobs have cost together so far, and what they cost an hour now, in the service's currency.
+
+    Without `meter`, the electricity of an attempt counts when it has ended.
+    """
     records = [record for found in tx.costs.of_jobs(job_ids).values() for record in found]
     amounts = [each.amount for each in records if each.amount is not None and each.currency == settings.currency]
-    return cost_so_far(settings, amounts, tx.attempts.without_cost_record(job_ids), now)
+    pending = tx.attempts.without_cost_record(job_ids)
+    return cost_so_far(settings, amounts, pending, now, meter.watts(tx, pending, now) if meter else NO_POWER)
 
 
 def trials_run_time_s(tx: Transaction, trials: Iterable[TrialRecord], now: datetime) -> float:
@@ -92,6 +99,7 @@ class RunLimits:
     """What is left to each job of its `time_limit_s` and its `max_cost`. Times of ended attempts are summed up once."""
 
     def __init__(self, settings: Settings) -> None:
+        self.meter = PowerMeter(settings)
         self._settings = settings
         self._sums: OrderedDict[JobRef, float] = OrderedDict()
 
@@ -130,7 +138,7 @@ class RunLimits:
         most = max_cost(job)
         if most is None or (job.attempt == 0 and live is None):
             return None
-        amount, rate = spent(tx, self._settings, job, now)
+        amount, rate = spent_by(tx, self._settings, [job.id], now, self.meter)
         if amount >= most:
             return Limit(StopKind.COST_LIMIT, 0.0)
         return Limit(StopKind.COST_LIMIT, seconds_for(most - amount, rate)) if rate else None

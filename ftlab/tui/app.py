@@ -1,6 +1,7 @@
 """The application: its screen, its timers, and the keys that belong to no part of it."""
 
 import gc
+import sys
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ WIDE = 110
 """Columns from which on the table and the job are shown side by side."""
 REDRAW_S = 0.25
 """Live data is drawn at most this often; keys are answered at once."""
+SWITCH_INTERVAL_S = 0.0005
 SHARED_ACTIONS = frozenset(
     {"log_y", "smooth", "x_axis", "next_theme", "keys", "quit", "command_palette", "focus_next", "focus_previous"}
 )
@@ -36,10 +38,12 @@ SHARED_ACTIONS = frozenset(
 async def run(monitor: "Monitor") -> None:
     """Run the monitor until its user quits.
 
-    Everything that was imported is left out of garbage collections: a full one would take longer than a key may.
+    Everything that was imported is left out of garbage collections: a full one would take longer than a key may. The
+    threads that read keys and write to the terminal take turns with the drawing more often than by default (5 ms).
     """
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     await monitor.run_async()
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ftlab.tui.base import MonitorBase
 
 
+MAX_STRIPS = 2000
+"""Drawn lines that are kept."""
+
+
 class LineArea(ScrollView, can_focus=True):
     """Lines of text with roles. With `has_cursor`, one of them is selected."""
 
@@ -55,6 +59,10 @@ class LineArea(ScrollView, can_focus=True):
         """Text that is highlighted."""
         self._lines: Sequence[Line] = ()
         self._base = Style()
+        self._look: tuple[object, ...] = ()
+        """What all lines were drawn with."""
+        self._strips: dict[int, tuple[tuple[Line, bool], Strip]] = {}
+        """Lines that were drawn with it, with and without the cursor."""
         self._drawn: dict[int, tuple[Line, bool, str]] = {}
         """What was drawn last: the visible lines, whether each had the cursor, and the search text."""
 
@@ -88,25 +96,44 @@ class LineArea(ScrollView, can_focus=True):
         self._drawn = drawn
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw some lines; their common style is looked up once."""
-        self._base = self.rich_style
-        return super().render_lines(crop)
+        """Draw some lines; their common style is looked up once.
+
+        Lines that scroll are not drawn again: that took longer than all the rest that a key causes.
+        """
+        app, width = cast("MonitorBase", self.app), self.size.width
+        look = (self.rich_style, width, self.has_focus, self.search, app.palette, app.is_ascii, app.no_color)
+        if look != self._look or len(self._strips) > MAX_STRIPS:
+            self._look, self._base, self._strips = look, self.rich_style, {}
+        if self.styles.gutter:
+            return super().render_lines(crop)
+        strips = [self.render_line(y) for y in crop.line_range]
+        _, background = self.background_colors
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, background) for strip in strips]
+        if crop.column_span != (0, width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the widget."""
         index = y + self.scroll_offset.y
-        base = self._base
         if index >= self.count:
-            return Strip.blank(self.size.width, base)
-        app = cast("MonitorBase", self.app)
-        spans = self.line_at(index)
+            return Strip.blank(self.size.width, self._base)
+        wanted = self.line_at(index), index == self.cursor
+        drawn = self._strips.get(index)
+        if drawn is None or drawn[0] != wanted:
+            drawn = self._strips[index] = wanted, self._draw(*wanted)
+        return drawn[1]
+
+    def _draw(self, spans: Line, has_cursor: bool) -> Strip:
+        app, base = cast("MonitorBase", self.app), self._base
         if self.search:
             spans = highlighted(spans, self.search)
         if app.is_ascii:
             spans = in_ascii(spans)
         segments = [Segment(text, base + style_of(role, app.palette)) for text, role in spans]
         filling = base
-        if index == self.cursor:
+        if has_cursor:
             cursor = Style(bgcolor=app.palette.cursor, bold=self.has_focus or None, reverse=app.no_color or None)
             segments = [Segment(text, (style or base) + cursor) for text, style, _ in segments]
             filling = base + cursor

@@ -5,9 +5,10 @@ costs nothing, and one that does not read at all is disconnected.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol
 
 from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
@@ -133,6 +134,8 @@ class LiveStream:
         self._sent = start.after
         self._slice: EventSlice | None = None
         """Events that are partly sent."""
+        self._unsent: Awaitable[None] | None = None
+        """The rest of what was sent at once, as far as the client had room."""
         self._now = asyncio.get_running_loop().time
         self._ping_at = self._now() + feed.limits.ping_interval_s
         self._next_events_at = self._next_queue_at = float("-inf")
@@ -150,6 +153,9 @@ class LiveStream:
     async def _run(self) -> None:
         while True:
             self._subscription.wake.clear()
+            if self._unsent is not None:
+                unsent, self._unsent = self._unsent, None
+                await self._finish(unsent)
             if self._feed.stopping:
                 raise StreamClosed(CloseReason.SERVICE_RESTARTS, "The service restarts.")
             if self._end and self._sent >= self._end[0]:
@@ -236,7 +242,35 @@ class LiveStream:
         if self._subscription.queue_changed:
             due = min(due, self._next_queue_at)
         self._set_alarm(due)
-        await self._subscription.wake.wait()
+        self._subscription.send_at_once = self._send_at_once
+        try:
+            await self._subscription.wake.wait()
+        finally:
+            self._subscription.send_at_once = None
+
+    def _send_at_once(self, events: EventSlice) -> bool:
+        """Send what follows while the stream waits; `False` where the stream itself has to take the events.
+
+        The feed calls this instead of waking the task of each stream, which would take longer than the sending.
+        """
+        is_plain = self._options.rate is None and self._end is None and not events.has_end
+        if not is_plain or events.after != self._sent:
+            return False
+        try:
+            room = self._connection.room()
+        except StreamClosed:
+            return False
+        frame = events.frame(self._sent, room, self._options.kinds) if room > 0 else None
+        if frame is None or frame.last != events.last:
+            return False
+        self._sent = frame.last
+        if frame.num_events:
+            self._ping_at = self._now() + self._feed.limits.ping_interval_s
+            self._unsent = begin(self._connection.send_events(frame))
+        if self._unsent is not None:
+            self._subscription.send_at_once = None
+            self._subscription.wake.set()
+        return True
 
     def _set_alarm(self, due: float) -> None:
         """Wake up at `due` at the latest. An earlier alarm stays: setting one for each event would cost more."""
@@ -253,15 +287,59 @@ class LiveStream:
         self._subscription.wake.set()
 
     async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
+        if (unsent := begin(sending)) is not None:
+            await self._finish(unsent)
+        self._ping_at = self._now() + self._feed.limits.ping_interval_s
+
+    async def _finish(self, unsent: Awaitable[None]) -> None:
+        """Wait for a client that lags. The others need no timeout, which would cost as much as their messages."""
         limit_s = self._feed.limits.ack_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await sending
+                await unsent
         except TimeoutError:
             raise StreamClosed(
                 CloseReason.TOO_SLOW, f"The client was too slow: nothing read in {limit_s:g} s."
             ) from None
-        self._ping_at = self._now() + self._feed.limits.ping_interval_s
+
+
+def begin(sending: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
+    """Run a coroutine up to where it waits. Returns the rest, which raises what the beginning raised; `None` after its
+    end.
+    """
+    try:
+        waits_for = sending.send(None)
+    except StopIteration:
+        return None
+    except Exception as error:
+        return _failed(error)
+    return _Rest(sending, waits_for)
+
+
+class _Rest:
+    """The rest of a coroutine that has begun, for a task to await."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                result = yield waits_for
+            except BaseException as error:
+                step = partial(self._coroutine.throw, error)
+            else:
+                step = partial(self._coroutine.send, result)
+            try:
+                waits_for = step()
+            except StopIteration:
+                return
+
+
+async def _failed(error: Exception) -> None:
+    raise error
 
 
 def number_in(text: str) -> int | None:

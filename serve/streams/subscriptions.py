@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -56,10 +56,14 @@ class Subscription:
         """Ids of jobs that were deleted; of an owner's log only."""
         self.stale = True
         """Whether the log may have events that the feed did not deliver."""
+        self.send_at_once: Callable[[EventSlice], bool] | None = None
+        """Sends events without the buffer, while the stream waits for them; `False` where it cannot."""
         self._pending: deque[EventSlice] = deque()
         self._num_events = self._num_bytes = 0
 
     def offer(self, events: EventSlice) -> None:
+        if self.send_at_once is not None and self.send_at_once(events):
+            return
         self._pending.append(events)
         self._count(events, 1)
         if self._num_events > PENDING_EVENTS or self._num_bytes > PENDING_BYTES:
@@ -114,7 +118,8 @@ class EventFeed:
     """One listener on the event hub for all streams of a replica; without streams, it does not listen.
 
     The database is the truth, and the hub only makes it faster: streams read the database when the feed has a gap,
-    every `poll_interval_s` while the hub is unavailable, and every `resync_interval_s` in case an event was lost.
+    every `poll_interval_s` while the hub is unavailable, and after `resync_interval_s` without an event in case one was
+    lost.
     """
 
     def __init__(
@@ -133,6 +138,8 @@ class EventFeed:
         self._poll_interval_s = poll_interval_s
         self._resync_interval_s = resync_interval_s
         self._subscriptions: dict[Log, set[Subscription]] = {}
+        self._heard: set[Log] = set()
+        """Logs with events since the last resynchronisation: a gap before these has been noticed."""
         self._followed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -210,6 +217,7 @@ class EventFeed:
             for log in logs_of(event):
                 if log in self._subscriptions:
                     followed.setdefault(log, []).append(event)
+        self._heard.update(followed)
         for log, of_log in followed.items():
             for found in slices_of(log, of_log):
                 for subscription in self._subscriptions[log]:
@@ -226,7 +234,14 @@ class EventFeed:
                 if self._hub_is_away:
                     self._mark_queue()
                 idle_s = 0.0
-                self._wake_all()
+                self._resync()
+
+    def _resync(self) -> None:
+        """Have streams read their logs, those excepted where the next event would have shown that one is missing."""
+        heard = self._heard if self._hub_answers else set[Log]()
+        for log in self._subscriptions.keys() - heard:
+            self._wake(log)
+        self._heard.clear()
 
     def _wake_all(self) -> None:
         for log in self._subscriptions:

@@ -39,7 +39,7 @@ class RemoteCoordinator:
 def main() -> None:
     settings = Settings(home=Path(sys.argv[1]))
     coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
-    store = Store.open(settings.store_url, answers_requests=True)
+    store = Store.open(settings.store_url, is_waited_for=True)
     services = fake_services(settings, store, coordinator=coordinator)
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 

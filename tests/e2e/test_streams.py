@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from tests.support.lab import Lab, tiny_job, wait_for
 from tests.unit.tracking.notifications.receiver import SECRET, receiving
 
 PATIENT_S = 300.0
+NUM_FOLLOWERS = 20
 DELAY_S = 5.0
 """More than any event may take on a busy machine; a proxy that buffers holds them until the stream ends."""
 
@@ -71,10 +73,12 @@ def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_th
         try:
             assert client.notifications.test_channel("e2e").last_error is None
             job = client.jobs.create(tiny_job(dataset, name="notified", max_steps=6))
-            wait_for(lambda: "job.submitted" in receiver.kinds, 30, "the first notification")
-            [notifier] = lab.find_by_word("cluster.events.notifier")
-            notifier.kill()
-            done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
+            with ThreadPoolExecutor(NUM_FOLLOWERS) as pool:
+                sockets = [pool.submit(_seqs_of, client, job.id) for _ in range(NUM_FOLLOWERS)]
+                wait_for(lambda: "job.submitted" in receiver.kinds, 30, "the first notification")
+                [notifier] = lab.find_by_word("cluster.events.notifier")
+                notifier.kill()
+                done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
             wait_for(lambda: "job.completed" in receiver.kinds, 60, "the last notification")
         finally:
             client.notifications.delete_channel("e2e")
@@ -82,6 +86,7 @@ def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_th
     assert list(by_id.values()) == ["channel.test", "job.submitted", "job.started", "job.completed"]
     kinds = [item.kind for item in client.notifications.list(job="notified")]
     assert kinds == ["completed", "started", "submitted"]
+    assert all(each.result() == list(range(1, done.last_seq + 1)) for each in sockets)
     _check_stream(client, done, all_jobs)
     _check_cost(client, done)
 
@@ -119,6 +124,11 @@ def _check_cost(client: Client, done: Job) -> None:
     seconds = (record.held_until - record.held_from).total_seconds()
     assert float(devices.quantity) * seconds * CORE_PRICE / 3600 == pytest.approx(float(cost.amount), abs=1e-6)
     assert record.job_id in {each.key for each in client.costs.report("job").data}
+
+
+def _seqs_of(client: Client, job_id: str) -> list[int]:
+    """What a WebSocket of the job brings until its end."""
+    return [event.seq for event in client.jobs.follow(job_id)]
 
 
 def test_metrics_of_the_service(lab: Lab, client: Client, all_jobs: Received) -> None:

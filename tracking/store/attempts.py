@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, or_, select, update
 
 from ftlab.errors import NotFoundError
 from ftlab.status import ReasonCode
@@ -16,6 +16,16 @@ from tracking.store.records import AttemptRecord, JobRef, JobState
 from tracking.store.rows import IS_UNCOUNTED, IS_UNRELEASED, attempts, columns_of, jobs
 
 COLUMNS = columns_of(attempts, AttemptRecord)
+_LOCK_LIVE = (
+    select(jobs.c.status, jobs.c.stop_kind)
+    .where(jobs.c.id == bindparam("job"), jobs.c.live_attempt == bindparam("of_attempt"))
+    .with_for_update(key_share=True)
+)
+_BEAT = (
+    update(attempts)
+    .where(attempts.c.job_id == bindparam("job"), attempts.c.number == bindparam("of_attempt"))
+    .values(heartbeat_at=bindparam("beat_at"))
+)
 
 
 class AttemptRepository:
@@ -67,7 +77,7 @@ class AttemptRepository:
         """
         state = lock_live_attempt(self._connection, ref)
         if state is not None:
-            self._connection.execute(update(attempts).where(*_is(ref)).values(heartbeat_at=now))
+            self._connection.execute(_BEAT, {"job": ref.id, "of_attempt": ref.attempt, "beat_at": now})
         return state
 
     def set_processes(
@@ -142,11 +152,7 @@ class AttemptRepository:
 
 def lock_live_attempt(connection: Connection, ref: JobRef) -> JobState | None:
     """The job's state if `ref` is its live attempt, which it then stays until the transaction ends; else `None`."""
-    row = connection.execute(
-        select(jobs.c.status, jobs.c.stop_kind)
-        .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    row = connection.execute(_LOCK_LIVE, {"job": ref.id, "of_attempt": ref.attempt}).one_or_none()
     return None if row is None else JobState(*row)
 
 

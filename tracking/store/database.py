@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ NUM_EXTRA_READERS = 35
 """Serve runs blocking calls in up to 40 threads."""
 
 LOG_PAGES, LAZY_LOG_PAGES = 1000, 8000
-"""Pages of SQLite's log after which a commit copies them into the database: SQLite's default, and that of the API,
-where a request would wait for it. The coordinator renews its lease all the time, and so finds a log that has grown."""
+"""Pages of SQLite's log after which a commit copies them into the database: SQLite's default, and that of the API and
+of run drivers, where a request or a live event would wait for it. The coordinator renews its lease all the time, and so
+finds a log that has grown."""
 
 POSTGRES_SESSION = {
     "statement_timeout": "30s",
@@ -74,6 +76,22 @@ class Database:
 def insert_into(connection: Connection, table: Table) -> Any:
     """An INSERT that supports `on_conflict_do_update` and `excluded` on both databases."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def once_per_dialect(make: Callable[[Connection], Any]) -> Callable[[Connection], Any]:
+    """Keep the statement that `make` builds, for each kind of database: to build one can take longer than to execute
+    it.
+    """
+    made: dict[str, Any] = {}
+
+    @wraps(make)
+    def find(connection: Connection) -> Any:
+        known = made.get(connection.dialect.name)
+        if known is None:
+            known = made[connection.dialect.name] = make(connection)
+        return known
+
+    return find
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Connection, String, Table, bindparam,
 
 from ftlab.schemas import EventKind
 from tracking.store.column_types import clean_data
-from tracking.store.database import insert_into
+from tracking.store.database import insert_into, once_per_dialect
 from tracking.store.errors import StaleJobError
 from tracking.store.records import EventRecord, JobRef, NewEvent
 from tracking.store.rows import columns_of, events, jobs, metadata
@@ -28,8 +28,12 @@ event_logs = Table(
 
 COLUMNS = columns_of(events, EventRecord)
 _ADD = insert(events)
-_RESERVE: dict[str, Any] = {}
-"""The statement of `_reserve` by dialect; to build it takes longer than to execute it."""
+_NUMBER = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"), jobs.c.attempt == bindparam("of_attempt"))
+    .values(last_seq=jobs.c.last_seq + bindparam("count", type_=jobs.c.last_seq.type))
+    .returning(jobs.c.last_seq)
+)
 
 
 class EventRepository:
@@ -44,10 +48,7 @@ class EventRepository:
         if not new_events:
             return []
         last_seq = self._connection.execute(
-            update(jobs)
-            .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt)
-            .values(last_seq=jobs.c.last_seq + len(new_events))
-            .returning(jobs.c.last_seq)
+            _NUMBER, {"job": ref.id, "of_attempt": ref.attempt, "count": len(new_events)}
         ).scalar_one_or_none()
         if last_seq is None:
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer the newest.")
@@ -141,15 +142,9 @@ def write_events(
     return records
 
 
+@once_per_dialect
 def _reserve(connection: Connection) -> Any:
     """Reserve `count` positions in the log of the owner of a job; returns the owner and the last position."""
-    known = _RESERVE.get(connection.dialect.name)
-    if known is None:
-        known = _RESERVE[connection.dialect.name] = _make_reserve(connection)
-    return known
-
-
-def _make_reserve(connection: Connection) -> Any:
     job = select(jobs.c.owner, bindparam("count", type_=event_logs.c.last_position.type))
     add = insert_into(connection, event_logs).from_select(
         ["owner", "last_position"], job.where(jobs.c.id == bindparam("job_id"))

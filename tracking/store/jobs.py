@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, case, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -34,6 +34,14 @@ DEFAULT_REASONS = {
     JobStatus.CANCELLED: ReasonCode.USER_CANCELLED,
     JobStatus.FAILED: ReasonCode.INTERNAL_ERROR,
 }
+_REPLACED = ("step", "eta_s", "updated_at")
+_KEPT = ("total_steps", "epoch", "loss", "eval_loss", "file", "file_progress", "phase")
+_NEW = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in _REPLACED + _KEPT}
+_PROGRESS = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"), jobs.c.live_attempt == bindparam("of_attempt"))
+    .values({name: new if name in _REPLACED else func.coalesce(new, jobs.c[name]) for name, new in _NEW.items()})
+)
 
 
 class MoveFields(TypedDict, total=False):
@@ -262,25 +270,21 @@ class JobRepository(JobQueue):
 
         Returns False when the attempt is no longer live.
         """
-        values: dict[str, Any] = {
-            "step": step,
-            "eta_s": finite_or_none(eta_s),
-            "updated_at": now,
+        values = {
+            "job": ref.id,
+            "of_attempt": ref.attempt,
+            "new_step": step,
+            "new_eta_s": finite_or_none(eta_s),
+            "new_updated_at": now,
+            "new_total_steps": total_steps,
+            "new_epoch": epoch,
+            "new_loss": finite_or_none(loss),
+            "new_eval_loss": finite_or_none(eval_loss),
+            "new_file": file,
+            "new_file_progress": finite_or_none(file_progress),
+            "new_phase": phase,
         }
-        optional: dict[str, Any] = {
-            "total_steps": total_steps,
-            "epoch": epoch,
-            "loss": finite_or_none(loss),
-            "eval_loss": finite_or_none(eval_loss),
-            "file": file,
-            "file_progress": finite_or_none(file_progress),
-            "phase": phase,
-        }
-        values |= {column: value for column, value in optional.items() if value is not None}
-        changed = self._connection.execute(
-            update(jobs).where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt).values(**values)
-        )
-        return changed.rowcount == 1
+        return self._connection.execute(_PROGRESS, values).rowcount == 1
 
     def set_model_revision(self, ref: JobRef, revision: str) -> str:
         """Pin the base model's revision, unless it is pinned already. Returns the pinned revision.

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select
 
-from tracking.store.database import insert_into
+from tracking.store.database import insert_into, once_per_dialect
 from tracking.store.records import MetricRecord
 from tracking.store.rows import columns_of, jobs, metrics
 
@@ -96,6 +96,7 @@ def _thinned(job_id: str, name: str, num_points: int, max_points: int) -> Select
     return kept.where(or_(points.c.position == 0, bucket > bucket_before))
 
 
+@once_per_dialect
 def _upsert(connection: Connection) -> Any:
     given = {column.name: bindparam(column.name, type_=column.type) for column in COLUMNS}
     insert = insert_into(connection, metrics).from_select(

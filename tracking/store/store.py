@@ -91,14 +91,14 @@ class Store:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_s: float = 10.0, answers_requests: bool = False) -> Self:
+    def open(cls, url: str, *, busy_timeout_s: float = 10.0, is_waited_for: bool = False) -> Self:
         """Create the engines for `sqlite:///<file>` or `postgresql://...`; nothing connects before the first use.
 
-        `busy_timeout_s` limits how long SQLite waits for another writer. A process that `answers_requests` leaves it to
-        the others to copy SQLite's log into the database, as long as they do. Raises `InvalidRequestError` (code
-        `invalid_setting`) for any other URL.
+        `busy_timeout_s` limits how long SQLite waits for another writer. A process whose writes are waited for
+        (`is_waited_for`), by a request or for a live event, leaves it to the others to copy SQLite's log into the
+        database, as long as they do. Raises `InvalidRequestError` (code `invalid_setting`) for any other URL.
         """
-        return cls(Database.open(url, busy_timeout_s, LAZY_LOG_PAGES if answers_requests else LOG_PAGES))
+        return cls(Database.open(url, busy_timeout_s, LAZY_LOG_PAGES if is_waited_for else LOG_PAGES))
 
     def migrate(self) -> None:
         """Migrate the tables to the newest version. Several processes may call this at once."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from train.plan import Beat, RunReport, StopKind
 
 FLUSH_INTERVAL_S = 0.05
-"""Least time between two batches: a metric waits at most this long in the buffer."""
-BURST_S = 0.002
-"""What a step emits within this time after its first event goes into the same batch, even after a silence."""
+"""Least time between two batches: a metric waits at most this long in the buffer. After a silence, the first event is
+sent at once, and what the same step emits while that batch is under way follows it at once.
+"""
 HEARTBEAT_INTERVAL_S = 1.0
 """An empty batch is sent this often, so that silence means trouble."""
 
@@ -72,21 +72,24 @@ class Emitter:
     def _run(self) -> None:
         pending: list[Emitted] = []
         sent_at = float("-inf")
+        is_first = False
+        """Whether the last batch was the first after a silence."""
         while True:
             closing = self._closing.is_set()
             self._wake.clear()
             while self._buffer:
                 pending.append(Emitted(next(self._numbers), *self._buffer.popleft()))
             if pending:
-                sent_at = time.monotonic()
+                now = time.monotonic()
+                is_first, sent_at = now - sent_at > FLUSH_INTERVAL_S, now
             if self._deliver(pending):
                 pending = []
                 if closing and not self._buffer:
                     return
             elif closing:
                 time.sleep(FLUSH_INTERVAL_S)
-            if not closing and self._wake.wait(HEARTBEAT_INTERVAL_S):
-                time.sleep(max(BURST_S, sent_at + FLUSH_INTERVAL_S - time.monotonic()))
+            if not closing and self._wake.wait(HEARTBEAT_INTERVAL_S) and not is_first:
+                time.sleep(max(0.0, sent_at + FLUSH_INTERVAL_S - time.monotonic()))
 
     def _deliver(self, events: list[Emitted]) -> bool:
         try:

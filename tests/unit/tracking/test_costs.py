@@ -11,6 +11,10 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, later, start
 from tracking.costs import held_devices, job_cost, price_of, rate_of, record_of, report
+from tracking.energy import PowerMeter
+from tracking.store.records import JobRef
+from tracking.store.telemetry import SeriesKey
+from tracking.store.telemetry_points import from_readings
 
 PRICES = {"cpu": "0.1", "gpu": 2, "H100": "3.333333"}
 PRICED = Settings(prices=PRICES, currency="EUR")
@@ -128,6 +132,29 @@ def test_records_survive_the_database_unchanged(store, attempt, job):
         assert list(tx.costs.of_period(owner="local", since=later(2), until=None)) == []
         assert list(tx.costs.of_period(owner="local", since=None, until=later(1))) == []
         assert list(tx.costs.of_period(owner="someone", since=None, until=None)) == []
+
+
+def test_the_power_so_far_is_the_mean_of_samples_that_are_read_once(store, attempt, monkeypatch):
+    attempt = replace(attempt, gpus=0.5)
+    ref = JobRef(attempt.job_id, attempt.number)
+    meter, no_price = PowerMeter(Settings(prices={"kwh": 1})), PowerMeter(PRICED)
+
+    def sample(second, watts):
+        points = from_readings([(later(second).timestamp(), {"power_watts": watts})])
+        with store.begin() as tx:
+            tx.telemetry.add(SeriesKey("m1", "gpu-0", *vars(ref).values()), points)
+
+    def watts(seconds, meter=meter):
+        with store.read() as tx:
+            return meter.watts(tx, [attempt], later(seconds))
+
+    sample(50, 100.0)
+    assert watts(80) == {}, "less than a minute"
+    assert watts(90) == {ref: 50.0}
+    sample(70, 300.0)
+    assert watts(120) == {ref: 50.0}
+    assert watts(150) == watts(300) == {ref: 100.0}
+    assert watts(300, no_price) == {}
 
 
 def test_devices_by_type_are_kept_with_the_attempt(store):

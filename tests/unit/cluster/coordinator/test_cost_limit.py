@@ -1,5 +1,6 @@
 """A job's `max_cost`, over all its attempts; a core costs a tenth of a cent a second."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,8 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.test_time_limit import last_until
 from tests.unit.cluster.coordinator.world import World
+from tracking.store.telemetry import SeriesKey
+from tracking.store.telemetry_points import from_readings
 
 ONE_CORE = {"cpus_per_worker": 1}
 
@@ -70,6 +73,23 @@ def test_a_job_that_crashes_with_its_cost_used_up_is_not_tried_again(priced: Wor
     priced.end_attempt(job_id, ReasonCode.WORKER_CRASHED)
     priced.tick()
     assert (priced.status(job_id), priced.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.COST_LIMIT)
+
+
+def test_the_electricity_that_a_running_attempt_has_drawn_counts(world: World):
+    # A GPU costs a hundredth of a cent a second, and its 360 W ten times as much.
+    world.settings = world.settings.model_copy(update={"prices": {"gpu": Decimal("0.36"), "kwh": Decimal(10)}})
+    world.coordinator = world.new_coordinator()
+    world.cluster.given = Fleet((Node("m1", 4, 1, gpu_type="H100"),))
+    job_id = world.running(max_cost="0.2", resources={"gpus_per_worker": 1})
+    readings = [((world.now + timedelta(seconds=each)).timestamp(), {"power_watts": 360.0}) for each in range(1, 4)]
+    with world.store.begin() as tx:
+        tx.telemetry.add(SeriesKey("m1", "gpu-0", job_id, 1), from_readings(readings))
+    last_until(world, job_id, 150)
+    assert world.status(job_id) is JobStatus.RUNNING
+    last_until(world, job_id, 190)
+    assert world.job(job_id).stop_kind is StopKind.COST_LIMIT
+    world.stops(job_id, ReasonCode.COST_LIMIT)
+    assert "The job cost 0.21 USD so far, and its max_cost is 0.20 USD." in notices(world, job_id)
 
 
 def test_a_job_whose_price_was_removed_is_held_until_there_is_one(world: World):

@@ -13,6 +13,8 @@ from ftlab.tui.actions import DownloadChoice
 from ftlab.tui.compare_screen import CompareScreen
 from ftlab.tui.details import Tab
 from ftlab.tui.dialogs import DownloadDialog, HelpPage, Question, ResumeDialog, ValueDialog
+from ftlab.tui.job_table import JobTable
+from ftlab.tui.line_area import LineArea
 from ftlab.tui.series import XAxis
 from ftlab.tui.snapshot import LinkState
 from tests.unit.ftlab.tui.fake_client import FakeClient, FakeFeed
@@ -41,6 +43,30 @@ def test_moving_and_opening_and_going_back():
             assert not app.is_job_pane
             assert "PROGRESS" in screen_text(app)
 
+    run(test)
+
+
+def test_lines_that_scroll_are_drawn_once(monkeypatch):
+    names, draw = [], LineArea._draw
+
+    def noted(area, spans, has_cursor):
+        if isinstance(area, JobTable):
+            names.append(spans[3][0].strip())
+        return draw(area, spans, has_cursor)
+
+    async def test():
+        async with monitor([running(f"job-{place}", name=f"run-{place:02}") for place in range(40)]) as (app, pilot):
+            await press(app, pilot, *"j" * 25)
+            names.clear()
+            first = app.table.scroll_offset.y
+            await pilot.press(*"j" * 5)
+            await pilot.pause()
+            assert app.table.scroll_offset.y == first + 5
+            # With each key, a line loses the cursor, another gets it, and one comes into sight.
+            assert set(names) <= {f"run-{place:02}" for place in range(25, 35)}
+            assert "run-30" in screen_text(app)
+
+    monkeypatch.setattr(LineArea, "_draw", noted)
     run(test)
 
 

@@ -187,6 +187,27 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
     asyncio.run(main())
 
 
+def test_a_log_is_read_again_after_a_time_without_events():
+    async def main():
+        feed = EventFeed(FakeEventHub())
+        with feed.follow(LOG) as busy, feed.follow(JobLog("job-other")) as quiet:
+            for subscription in (busy, quiet):
+                subscription.begin_read()
+            feed._hub_answers = True
+            feed._deliver([event(1)])
+            feed._resync()
+            assert (busy.stale, quiet.stale) == (False, True)
+            feed._resync()
+            assert busy.stale
+            busy.begin_read()
+            feed._deliver([event(2)])
+            feed._hub_answers = False
+            feed._resync()
+            assert busy.stale
+
+    asyncio.run(main())
+
+
 def test_nobody_is_listened_for_while_there_is_no_socket():
     class Asked(FakeEventHub):
         def __init__(self) -> None:

@@ -100,7 +100,7 @@ class TestSqlite:
         store.close()
 
     def test_whoever_answers_no_requests_copies_the_log(self, sqlite_url: str) -> None:
-        api, coordinator = Store.open(sqlite_url, answers_requests=True), Store.open(sqlite_url)
+        api, coordinator = Store.open(sqlite_url, is_waited_for=True), Store.open(sqlite_url)
         log = Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
         rows = [{"note": "x" * 4000}] * 300
 

@@ -184,20 +184,21 @@ def test_training_never_waits_for_a_receiver_that_hangs():
     emitter.close()
 
 
-def test_an_event_after_a_silence_is_sent_at_once_and_the_next_ones_gather(monkeypatch: pytest.MonkeyPatch):
+def test_two_events_after_a_silence_are_sent_at_once_and_the_next_ones_gather(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(event_sender, "FLUSH_INTERVAL_S", 1.0)
     monkeypatch.setattr(event_sender, "HEARTBEAT_INTERVAL_S", 60.0)
     receiver = Receiver()
     emitter = started(receiver)
     wait_for(lambda: receiver.batches)
     before = time.monotonic()
-    emitter.emit(LogPayload(text="first"))
-    wait_for(lambda: receiver.events)
+    for count in (1, 2):
+        emitter.emit(LogPayload(text="at once"))
+        wait_for(lambda count=count: len(receiver.events) == count)
     assert time.monotonic() - before < 0.5
-    for number in range(3):
-        emitter.emit(LogPayload(text=str(number)))
+    for _ in range(3):
+        emitter.emit(LogPayload(text="later"))
         time.sleep(0.01)
-    wait_for(lambda: len(receiver.events) == 4)
+    wait_for(lambda: len(receiver.events) == 5)
     assert time.monotonic() - before > 0.9
-    assert len(receiver.batches) == 3  # an empty one at the start
+    assert len(receiver.batches) == 4  # an empty one at the start
     emitter.close()
