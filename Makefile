@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# pip would compile every module, one after the other, for more than a minute. Those left out are compiled when imported.
+# pip would compile every module, one after the other, for more than a minute. Those left out, and those that are for
+# another Python and fail, are compiled when imported.
 HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models)/
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports

@@ -106,8 +106,8 @@ class Coordinator:
         4. Decide what follows for jobs whose attempt has ended: they are queued, stay stopped, or end.
         5. Advance the sweeps: record what their trials have come to, and add, promote, hold and end trials.
         6. End drivers without an attempt, release what ended attempts still hold, and set faulty GPUs aside.
-        7. Start jobs of the queue, and keep a standby run. While draining: end the standby run, and note when no
-           attempt is live any more.
+        7. Start jobs of the queue, and keep a standby run. While draining: end it, and note when no attempt is live any
+           more.
         8. Note that everything left by an earlier life of the cluster has been cleaned up.
         """
         tick = self._begin()

@@ -22,18 +22,18 @@ from sqlalchemy.engine import Engine
 
 from cluster.events.documents import to_documents
 from cluster.events.event_hub import EventHub
+from cluster.fakes import FakeEventHub
 from cluster.runs.attempt_log import AttemptLog
 from ftlab.schemas import EventKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
-from serve.context import Services
 from serve.streams.subscriptions import EventFeed
 from tests.bench.harness import BenchError
 from tests.bench.metric_source import metrics_of
 from tests.bench.processes import answer, process, tell
 from tests.bench.stock import open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import fake_services
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef
 from train.plan import ModelLoaded, StopKind
@@ -100,7 +100,7 @@ async def _cost_of_sending(settings: Settings, ref: JobRef, num_clients: int, nu
     hub = EventHub()
     store = Store.open(settings.store_url, is_waited_for=True)
     feed = EventFeed(hub)
-    services = Services(settings, store, FakeCoordinator(), hub, feed, FakeData(), FakeHuggingFace())
+    services = fake_services(settings, store, hub, feed=feed)
     server = uvicorn.Server(uvicorn.Config(create_app(services), host="127.0.0.1", port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

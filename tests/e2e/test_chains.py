@@ -44,13 +44,14 @@ def test_a_chain_trains_on_a_model_of_the_hub_then_on_preferences_and_measures_a
     assert [parent.job_id for parent in (*two.parents, *measured.parents)] == [one.id, two.id]
     follow_until(client, one, at_step(1))
     (far.folder / "README.md").write_text("news")
-    assert far.sha != commit
+    assert far.sha != commit, "it has moved on"
     model_hub.answers_with = 503
     try:
         measured = client.jobs.wait(measured.id, timeout_s=PATIENT_S)
         exported = client.jobs.wait(exported.id, timeout_s=PATIENT_S)
     finally:
         model_hub.answers_with = None
+        (far.folder / "README.md").unlink()
 
     assert measured.status is exported.status is JobStatus.COMPLETED
     one, two = client.jobs.get(one.id), client.jobs.get(two.id)

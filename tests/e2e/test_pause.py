@@ -32,7 +32,7 @@ def test_a_job_is_watched_paused_resumed_cancelled_and_resumed_with_a_change(
     lab: Lab, client: Client, dataset: Dataset
 ) -> None:
     """In a real terminal with real keys; the SDK names the checkpoint to go on from."""
-    config = tiny_job(dataset, max_steps=ENDLESS, name="watched", training={"save_total_limit": 10_000})
+    config = tiny_job(dataset, max_steps=ENDLESS, name="watched", training={"save_total_limit": 1000})
     job = client.jobs.create(config)
     with Terminal([*MONITOR, "--server", lab.settings.server_url], lab.environment(), (80, 24)) as terminal:
         terminal.wait_for("FineTune Lab", "NAME", "watched", "live")
