@@ -109,7 +109,7 @@ def _check(text: str) -> None:
     try:
         settings = read_settings(text, "text")
     except InvalidRequestError as error:
-        place = error.message.partition(": ")[0] if error.code == "invalid_yaml" else "text"
+        place = error.message.partition(": ")[0] if error.message.startswith("text, ") else "text"
         raise InvalidRequestError(
             f"{place}: this is not YAML that a template may have; write one mapping of settings, without aliases, tags "
             "and repeated keys.",

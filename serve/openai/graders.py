@@ -20,6 +20,7 @@ from ftlab.schemas.rewards import ExactMatchReward, RegexReward
 from train.rewards.functions import RewardFunction
 
 Model = TypeVar("Model", bound=BaseModel)
+RewardT = TypeVar("RewardT", ExactMatchReward, RegexReward)
 
 MAX_GRADERS = 20
 _TEMPLATE = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
@@ -134,7 +135,8 @@ def _string_check(grader: StringCheck, field: str, weight: float = 1.0, name: st
         if grader.operation != "eq":
             what = f"{field}.operation '{grader.operation}' needs a fixed text as reference; a field needs 'eq'"
             raise _unsupported(what, f"{field}.operation")
-        return Part(name, ExactMatchReward(strip=False, weight=weight), reference[1].removeprefix(_ITEM))
+        reward = _reward(ExactMatchReward, field, strip=False, weight=weight)
+        return Part(name, reward, reference[1].removeprefix(_ITEM))
     if "{{" in grader.reference:
         raise _unsupported(
             f"{field}.reference must be a fixed text, or '{{{{item.NAME}}}}' alone", f"{field}.reference"
@@ -149,7 +151,16 @@ def _string_check(grader: StringCheck, field: str, weight: float = 1.0, name: st
             pattern, is_whole = f"(?s){text}", False
         case "ilike":
             pattern, is_whole = f"(?si){text}", False
-    return Part(name, RegexReward(pattern=pattern, full_match=is_whole, weight=weight))
+    return Part(name, _reward(RegexReward, field, pattern=pattern, full_match=is_whole, weight=weight))
+
+
+def _reward(reward: type[RewardT], field: str, **settings: Any) -> RewardT:
+    """Raise `InvalidRequestError` for a weight or a text beyond the bounds of rewards."""
+    try:
+        return reward(**settings)
+    except InvalidRequestError as error:
+        what = error.message.removeprefix(f"{reward.__name__}: ").rstrip(".")
+        raise _unsupported(f"{field} would be a reward whose {what}", field) from None
 
 
 def _multi(grader: Multi, field: str) -> list[Part]:
