@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cluster.policy.fleet import Placement, WorkerShape
 from ftlab.schemas import AnyJobConfig
-from ftlab.schemas.base_config import DEFAULT_PRIORITY
+from ftlab.schemas.common import DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True)

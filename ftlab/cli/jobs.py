@@ -35,7 +35,7 @@ def ls(
     """List jobs: active ones first, then the newest."""
     from ftlab.cli.text import GLYPHS, status_and_phase, steps
     from ftlab.formatting import duration, number
-    from ftlab.schemas.base_config import DEFAULT_PRIORITY
+    from ftlab.schemas.common import DEFAULT_PRIORITY
     from ftlab.status import JobKind
 
     jobs = _active_first(session, _statuses(status), _kind(kind), sweep, limit + 1)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftlab.cli.text import ago, aligned, local_time, without_optional
-from ftlab.client.wire import OnProgress
 from ftlab.formatting import one_line, without_controls
+
+if TYPE_CHECKING:
+    from ftlab.client.wire import OnProgress
 
 Item = TypeVar("Item")
 
@@ -111,7 +113,7 @@ class Output:
             self.data(line)
 
     @contextmanager
-    def transfer(self, label: str) -> Iterator[OnProgress | None]:
+    def transfer(self, label: str) -> "Iterator[OnProgress | None]":
         """A progress bar for a file transfer; nothing without a terminal."""
         if not self.shows_progress:
             yield None

@@ -63,9 +63,11 @@ class Session:
         """Connected on first use, so that a command that needs no service works without one."""
         if self._client is None:
             from ftlab.client import Client, RetryPolicy
+            from ftlab.client.brief import BriefClient
 
+            kind = Client if self._patient else BriefClient
             retry = RetryPolicy(first_contact_s=None if self._patient else FIRST_CONTACT_S)
-            self._client = Client(*self._address(), retry=retry, owner=self._settings.owner or "")
+            self._client = kind(*self._address(), retry=retry, owner=self._settings.owner or "")
         return self._client
 
     def async_client(self, budget_s: float) -> "AsyncClient":

@@ -22,11 +22,12 @@ COMPLETED_JOBS = 100
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
     """Ids and names of the newest jobs for shell completion; none if the service does not answer at once."""
-    from ftlab.client import Client, RetryPolicy
+    from ftlab.client import RetryPolicy
+    from ftlab.client.brief import BriefClient
     from ftlab.errors import FineTuneLabError
 
     try:
-        with Client(timeout_s=COMPLETION_TIMEOUT_S, retry=RetryPolicy(max_retries=0)) as client:
+        with BriefClient(timeout_s=COMPLETION_TIMEOUT_S, retry=RetryPolicy(max_retries=0)) as client:
             jobs = list(client.jobs.list(limit=COMPLETED_JOBS))
     except (FineTuneLabError, OSError):
         return []

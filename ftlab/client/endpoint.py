@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx2
-
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import LOOPBACK_HOSTS, load_settings
 
@@ -93,8 +91,17 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # What else only the connection would refuse, and not as one that failed.
+    except ValueError:
+        return False
+    return is_complete and (parts.hostname in LOOPBACK_HOSTS or _is_host(url))
+
+
+def _is_host(url: str) -> bool:
+    """Whether the host can be looked up: only the connection would refuse it, and not as one that failed."""
+    import httpx2
+
+    try:
         httpx2.URL(url).raw_host.decode("ascii").encode("idna")
     except (ValueError, httpx2.InvalidURL):
         return False
-    return is_complete
+    return True

@@ -3,16 +3,15 @@
 from dataclasses import replace
 from typing import TypeVar
 
-import httpx2
 from pydantic import TypeAdapter
 
 from ftlab.backoff import retry_after_s
 from ftlab.client.endpoint import Endpoint
-from ftlab.client.wire import Fault, Request
+from ftlab.client.wire import Fault, Reply, Request
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError, UnreachableError, WaitTimeoutError, from_wire
 
 T = TypeVar("T")
-Failure = Fault | httpx2.Response
+Failure = Fault | Reply
 
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses of a service that cannot answer at the moment."""
@@ -57,7 +56,7 @@ class Retries:
             # The service had the request, which may itself have taken longer than the budget.
             self._begin_budget()
         self.num_failures += 1
-        self.endpoint.has_answered |= isinstance(failure, httpx2.Response)
+        self.endpoint.has_answered |= not isinstance(failure, Fault)
         error = _error_of(self.endpoint, self._request, failure)
         max_retries = self.endpoint.policy.max_retries
         may_repeat = not self._request.is_probe and (self._request.is_repeatable or was_lost)
@@ -65,7 +64,7 @@ class Retries:
         if not may_repeat or is_last or not _passes(failure):
             raise error
         delay_s = self.endpoint.policy.delay_s(self.num_failures, self.endpoint.jitter())
-        if isinstance(failure, httpx2.Response):
+        if not isinstance(failure, Fault):
             delay_s = max(delay_s, retry_after_s(failure.headers.get("retry-after")) or 0.0)
         next_try = self.endpoint.clock() + delay_s
         if self._deadline is not None and next_try > self._deadline:
@@ -74,7 +73,7 @@ class Retries:
             raise error
         return delay_s
 
-    def read(self, shape: type[T], response: httpx2.Response) -> T:
+    def read(self, shape: type[T], response: Reply) -> T:
         """The reply as a `shape`; raise `UnreachableError` for a reply that FineTune Lab would never send."""
         try:
             return TypeAdapter(shape).validate_json(response.content)
@@ -130,7 +129,7 @@ def _passes(failure: Failure) -> bool:
     return failure.status_code in STARTING and not _is_ours(failure)
 
 
-def _is_ours(reply: httpx2.Response) -> bool:
+def _is_ours(reply: Reply) -> bool:
     try:
         body = reply.json()
     except ValueError:

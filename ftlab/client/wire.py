@@ -1,15 +1,19 @@
 """Requests, the shapes of their replies, and failed connections; nothing here does any I/O."""
 
+import json
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from ftlab.errors import InvalidRequestError, NotFoundError
-from ftlab.schemas import Event, EventKind, WireModel
+from ftlab.schemas import WireModel
 from ftlab.status import JobStatus
+
+if TYPE_CHECKING:
+    from ftlab.schemas import EventKind
 
 Item = TypeVar("Item")
 
@@ -17,13 +21,16 @@ OnProgress = Callable[[int, int | None], None]
 """Called with the bytes moved so far and, when it is known, with their total."""
 Statuses = JobStatus | str | Collection[JobStatus | str] | None
 """One status, several, or any."""
-Kinds = EventKind | str | Collection[EventKind | str] | None
+Kinds: TypeAlias = "EventKind | str | Collection[EventKind | str] | None"
 """One kind of events, several, or all."""
 
 JOBS_PATH = "/api/training/jobs"
 CHAINS_PATH = "/api/training/chains"
 SWEEPS_PATH = "/api/sweeps"
 COMPARE_PATH = "/api/training/compare"
+CONNECT_TIMEOUT_S = 10.0
+NO_ANSWER = "no answer in time"
+CHUNK_BYTES = 256 * 1024
 MAX_PAGE = 100
 """Most records the service puts into one page."""
 EVENTS_PAGE = 500
@@ -75,18 +82,45 @@ class Request:
         """Whether sending it twice does no more than sending it once."""
         return self.method != "POST" or self.may_repeat or self.idempotency_key is not None
 
+    def query(self, owner: str | None) -> dict[str, str | list[str]]:
+        """The parameters as texts; `owner` is the user for whom an admin acts."""
+        params = {"owner": owner, **self.params}
+        return {name: _param(value) for name, value in params.items() if value is not None}
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers, with those of the key and of the document."""
+        headers = dict(self.headers)
+        if self.idempotency_key is not None:
+            headers["idempotency-key"] = self.idempotency_key
+        if self.document is not None:
+            headers["content-type"] = "application/json"
+        return headers
+
+    @property
+    def content(self) -> bytes | None:
+        """The body that is not read from a file."""
+        return None if self.document is None else json.dumps(self.document).encode()
+
+
+class Reply(Protocol):
+    """A reply to a request, such as an `httpx2.Response`."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def is_success(self) -> bool: ...
+    def json(self) -> Any: ...
+
 
 class Listing(WireModel, Generic[Item]):
     """A list that comes whole."""
 
     data: list[Item]
-
-
-class EventsPage(WireModel):
-    """Events after some sequence number; `last_seq` is the newest there is."""
-
-    data: list[Event]
-    last_seq: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +149,17 @@ class ReadOptions:
     max_length: int | None = None
     assistant_only_loss: bool | None = None
     packing: bool | None = None
+
+
+def _param(value: object) -> str | list[str]:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return [str(item) for item in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection failed."""
+    return str(error) or type(error).__name__
 
 
 class Fault(Exception):

@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.common import DEFAULT_PRIORITY, Name, StrictModel
 from ftlab.schemas.costs import Amount
 
-DEFAULT_PRIORITY = 50
 GPU_SHARES = (0, 0.25, 0.5, 1)
 YEAR_S = 31_536_000
 

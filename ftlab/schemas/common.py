@@ -9,6 +9,9 @@ from pydantic._internal._model_construction import ModelMetaclass
 
 from ftlab.errors import InvalidRequestError
 
+DEFAULT_PRIORITY = 50
+"""Priority of a job that names none; the highest is 100."""
+
 
 class _StrictMeta(ModelMetaclass):
     """Gives the error of a model that is built in Python the class and the words of this package.

@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from ftlab import errors
-from ftlab.cli.main import app as cli
+from ftlab.cli.commands import app_with
 from ftlab.client import Client
 from ftlab.schemas import JobConfig
 from tests.support.documents import ROOT, Block, blocks
@@ -99,7 +99,7 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _commands(below, f"{name} {child}")
 
 
-CLI: dict[str, Any] = dict(_commands(typer.main.get_command(cli), "ftlab"))
+CLI: dict[str, Any] = dict(_commands(typer.main.get_command(app_with(None)), "ftlab"))
 """Every command by its full name."""
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from websockets.asyncio.client import connect
 
 from ftlab.client._async.transport import AsyncTransport
-from ftlab.client.connect import async_receive, read_frame, socket_faults, socket_options
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, EventsPage, Kinds, Request, SocketClosed, job_path
+from ftlab.client.sockets import EventsPage, async_receive, read_frame, socket_faults, socket_options
+from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, Kinds, Request, SocketClosed, job_path
 from ftlab.schemas import Event, Job
 
 POLL_S = 1.0

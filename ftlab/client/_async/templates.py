@@ -1,13 +1,14 @@
 """Templates: list, get, save and delete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Listing, Request, template_path
 from ftlab.errors import NotFoundError
-from ftlab.schemas import Template, TemplateSummary
-from ftlab.schemas.templates import built_in_template, check_template, check_template_name
+from ftlab.schemas import AnyJobConfig, BaseJobConfig, Template, TemplateSummary
+from ftlab.schemas.templates import built_in_template, check_template, check_template_name, merged
 
 
 class AsyncTemplates:
@@ -48,3 +49,11 @@ class AsyncTemplates:
             # The first try may have done what a later one is refused for.
             if not retries.was_repeated:
                 raise
+
+
+async def filled(
+    transport: AsyncTransport, template: str, config: AnyJobConfig | Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The config with what it leaves out taken from a template. Raises `NotFoundError`."""
+    given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseJobConfig) else config
+    return merged((await AsyncTemplates(transport).get(template)).config, given)

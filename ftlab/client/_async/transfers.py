@@ -4,8 +4,6 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import httpx2
-
 from ftlab.client import uploads
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.downloads import PartFile
@@ -60,7 +58,7 @@ async def _send_rest(transport: AsyncTransport, path: Path, begun: Upload, on_pr
     retries = Retries(transport.endpoint, uploads.piece(path, begun, offset, None))
     while offset < begun.size_bytes:
         try:
-            reply: httpx2.Response | Fault = await transport.send(uploads.piece(path, begun, offset, on_progress))
+            reply: Failure = await transport.send(uploads.piece(path, begun, offset, on_progress))
         except Fault as fault:
             reply = fault
         received = uploads.next_offset(reply)

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
-import httpx2
-
-from ftlab.client.connect import CHUNK_BYTES, client_options, http_faults, request_options
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.retry import Retries
-from ftlab.client.wire import MAX_PAGE, Fault, FileBody, Listing, Request
+from ftlab.client.wire import CHUNK_BYTES, MAX_PAGE, Fault, FileBody, Listing, Reply, Request
 from ftlab.schemas import Page
+
+if TYPE_CHECKING:
+    import httpx2
 
 T = TypeVar("T")
 
@@ -24,11 +25,22 @@ class AsyncTransport:
         self,
         endpoint: Endpoint,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        http: httpx2.AsyncBaseTransport | None = None,
+        http: "httpx2.AsyncBaseTransport | None" = None,
     ) -> None:
         self.endpoint = endpoint
         self.sleep = sleep
-        self._http = httpx2.AsyncClient(**client_options(endpoint), transport=http)
+        self._given = http
+        self._is_closed = False
+
+    @cached_property
+    def _http(self) -> "httpx2.AsyncClient":
+        if self._is_closed:
+            raise RuntimeError("Cannot send a request: the client has been closed.")
+        import httpx2
+
+        from ftlab.client.connect import client_options
+
+        return httpx2.AsyncClient(**client_options(self.endpoint), transport=self._given)
 
     async def read(self, shape: type[T], request: Request, deadline: float | None = None) -> T:
         """Send a request until it succeeds, and read its reply as a `shape`."""
@@ -55,7 +67,7 @@ class AsyncTransport:
             if not page.has_more or cursor is None:
                 return
 
-    async def exchange(self, retries: Retries) -> httpx2.Response:
+    async def exchange(self, retries: Retries) -> Reply:
         """Send a request until it succeeds.
 
         Raises the error of the last reply, `UnreachableError` when there is none, and `WaitTimeoutError` when the
@@ -73,8 +85,10 @@ class AsyncTransport:
                 delay_s = retries.after(response)
             await self.sleep(delay_s)
 
-    async def send(self, request: Request) -> httpx2.Response:
+    async def send(self, request: Request) -> Reply:
         """Send a request once. Raises `Fault` when the connection fails."""
+        from ftlab.client.connect import http_faults, request_options
+
         options = request_options(request, self.endpoint)
         if request.file is not None:
             options["content"] = _chunks_of(request.file)
@@ -82,8 +96,10 @@ class AsyncTransport:
             return await self._http.request(**options)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncIterator[httpx2.Response]:
+    async def stream(self, request: Request) -> "AsyncIterator[httpx2.Response]":
         """Send a request once and leave the body of a successful reply to be read. Raises `Fault`, as reading does."""
+        from ftlab.client.connect import http_faults, request_options
+
         with http_faults():
             async with self._http.stream(**request_options(request, self.endpoint)) as response:
                 if not response.is_success:
@@ -91,7 +107,9 @@ class AsyncTransport:
                 yield response
 
     async def close(self) -> None:
-        await self._http.aclose()
+        self._is_closed = True
+        if "_http" in vars(self):
+            await self._http.aclose()
 
 
 async def _chunks_of(body: FileBody) -> AsyncGenerator[bytes]:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from websockets.sync.client import connect
 
 from ftlab.client._sync.transport import Transport
-from ftlab.client.connect import read_frame, receive, socket_faults, socket_options
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, EventsPage, Kinds, Request, SocketClosed, job_path
+from ftlab.client.sockets import EventsPage, read_frame, receive, socket_faults, socket_options
+from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, Kinds, Request, SocketClosed, job_path
 from ftlab.schemas import Event, Job
 
 POLL_S = 1.0

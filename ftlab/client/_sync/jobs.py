@@ -5,12 +5,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ftlab.client._sync.all_jobs import EventStream
-from ftlab.client._sync.follow import Follower, recorded
-from ftlab.client._sync.templates import Templates
-from ftlab.client._sync.transfers import download
+from ftlab import schemas
 from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
@@ -28,27 +25,13 @@ from ftlab.client.wire import (
     key_for_retries,
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
-from ftlab.schemas import (
-    AnyJobConfig,
-    Attempt,
-    BaseJobConfig,
-    Checkpoint,
-    Dataset,
-    Event,
-    FailureAnalysis,
-    Job,
-    JobAnalytics,
-    JobEstimate,
-    JobTelemetry,
-    LogLine,
-    MetricPoint,
-    Page,
-)
-from ftlab.schemas.comparisons import Comparison
-from ftlab.schemas.job_file import parse_any_config
-from ftlab.schemas.replies import CheckpointPrune
-from ftlab.schemas.templates import merged
+from ftlab.schemas import Attempt, Checkpoint, Job, MetricPoint, Page
 from ftlab.status import JobStatus
+
+if TYPE_CHECKING:
+    from ftlab.client._sync.all_jobs import EventStream
+    from ftlab.schemas.comparisons import Comparison
+    from ftlab.schemas.replies import CheckpointPrune
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
 """Statuses of a job that has just been resumed."""
@@ -67,7 +50,7 @@ class Jobs:
 
     def create(
         self,
-        config: AnyJobConfig | Mapping[str, Any],
+        config: "schemas.AnyJobConfig | Mapping[str, Any]",
         idempotency_key: str | None = None,
         *,
         template: str | None = None,
@@ -80,9 +63,11 @@ class Jobs:
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent, and
         `NotFoundError` for a template that does not exist.
         """
+        from ftlab.client._sync.templates import filled
+        from ftlab.schemas.job_file import parse_any_config
+
         if template is not None:
-            given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseJobConfig) else config
-            config = merged((Templates(self._transport).get(template)).config, given)
+            config = filled(self._transport, template, config)
         # What was not set is left to the service: the adapter that a job continues may decide it.
         document = parse_any_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
@@ -94,15 +79,17 @@ class Jobs:
         found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
         return job.model_copy(update=found)
 
-    def estimate(self, config: AnyJobConfig | Mapping[str, Any]) -> JobEstimate:
+    def estimate(self, config: "schemas.AnyJobConfig | Mapping[str, Any]") -> "schemas.JobEstimate":
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
 
         Raises what `create` raises for the config, the model and the datasets.
         """
+        from ftlab.schemas.job_file import parse_any_config
+
         document = parse_any_config(config).model_dump(mode="json", exclude_unset=True)
         path = f"{JOBS_PATH}/estimate"
         request = Request("POST", path, document=document, timeout_s=ESTIMATE_TIMEOUT_S, may_repeat=True)
-        return self._transport.read(JobEstimate, request)
+        return self._transport.read(schemas.JobEstimate, request)
 
     def get(self, job: str) -> Job:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
@@ -147,24 +134,30 @@ class Jobs:
             raise JobFailedError(f"Job {found.id} failed: {found.message}", found.id, found.reason, tail)
         return found
 
-    def follow(self, job: str, after: int = 0) -> Iterator[Event]:
+    def follow(self, job: str, after: int = 0) -> "Iterator[schemas.Event]":
         """The job's events after `after`: the recorded ones, then live ones until the job has ended.
 
         Each comes once and in order, whatever happens to the connection.
         """
+        from ftlab.client._sync.follow import Follower
+
         return Follower(self._transport, job, after).events()
 
-    def follow_all(self, after: int | None = None, kinds: Kinds = None, rate: float | None = None) -> EventStream:
+    def follow_all(self, after: int | None = None, kinds: Kinds = None, rate: float | None = None) -> "EventStream":
         """The events of all your jobs, of these kinds only: those after the position `after`, then live ones.
 
         By default, only those from now on. Each comes once, and those of one job in order, whatever happens to the
         connection; the `position` of the stream is the `after` of one that continues there. `rate` limits the messages
         per second: the events in between come together.
         """
+        from ftlab.client._sync.all_jobs import EventStream
+
         return EventStream(self._transport, after, kinds, rate)
 
-    def events(self, job: str, after: int = 0, kinds: Kinds = None) -> Iterator[Event]:
+    def events(self, job: str, after: int = 0, kinds: Kinds = None) -> "Iterator[schemas.Event]":
         """The events recorded so far, of these kinds only."""
+        from ftlab.client._sync.follow import recorded
+
         return recorded(self._transport, job, after, kinds)
 
     def metrics(
@@ -184,24 +177,23 @@ class Jobs:
         after: datetime | None = None,
         until: datetime | None = None,
         max_points: int | None = None,
-    ) -> JobTelemetry:
+    ) -> "schemas.JobTelemetry":
         """What the job's GPUs and processes did over time, at most `max_points` points for each of them.
 
         `names` is one name or several, such as `utilization_percent`; the times need a time zone.
         """
         wanted = [names] if isinstance(names, str) else names
         params = {"name": wanted, "after": after, "until": until, "max_points": max_points}
-        return self._transport.read(JobTelemetry, Request("GET", f"{job_path(job)}/gpu", params))
+        return self._transport.read(schemas.JobTelemetry, Request("GET", f"{job_path(job)}/gpu", params))
 
-    def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
+    def logs(self, job: str, tail: int = 200) -> "Sequence[schemas.LogLine]":
         """The newest lines of the job's log, oldest first."""
         request = Request("GET", f"{job_path(job)}/logs", {"tail": tail})
-        return self._transport.items(Listing[LogLine], request)
+        return self._transport.items(Listing[schemas.LogLine], request)
 
     def checkpoints(self, job: str) -> Sequence[Checkpoint]:
         """Committed checkpoints, newest first."""
-        request = Request("GET", f"{job_path(job)}/checkpoints")
-        return self._transport.items(Listing[Checkpoint], request)
+        return self._transport.items(Listing[Checkpoint], Request("GET", f"{job_path(job)}/checkpoints"))
 
     def pin_checkpoint(self, job: str, name: str, *, is_pinned: bool = True) -> Checkpoint:
         """Keep a checkpoint until it is unpinned: neither a limit nor a rule removes it.
@@ -231,11 +223,13 @@ class Jobs:
         older_than_days: float = 0.0,
         keep_best: bool = True,
         dry_run: bool = False,
-    ) -> CheckpointPrune:
+    ) -> "CheckpointPrune":
         """Delete checkpoints of these jobs, by default of all yours; with `dry_run`, only list them.
 
         Pinned ones, the newest of each job, and those that are still needed stay. Raises `NotFoundError` for a job.
         """
+        from ftlab.schemas.replies import CheckpointPrune
+
         document = {
             "jobs": list(jobs),
             "older_than_days": older_than_days,
@@ -247,22 +241,23 @@ class Jobs:
 
     def attempts(self, job: str) -> Sequence[Attempt]:
         """Every try at the job, oldest first."""
-        request = Request("GET", f"{job_path(job)}/attempts")
-        return self._transport.items(Listing[Attempt], request)
+        return self._transport.items(Listing[Attempt], Request("GET", f"{job_path(job)}/attempts"))
 
-    def failure(self, job: str) -> FailureAnalysis:
+    def failure(self, job: str) -> "schemas.FailureAnalysis":
         """Why the newest failed attempt of the job failed, what to change, and where to continue.
 
         Raises `NotFoundError` (code `job_not_failed`) for a job that never failed.
         """
-        return self._transport.read(FailureAnalysis, Request("GET", f"{job_path(job)}/failure"))
+        return self._transport.read(schemas.FailureAnalysis, Request("GET", f"{job_path(job)}/failure"))
 
-    def analytics(self, job: str) -> JobAnalytics:
+    def analytics(self, job: str) -> "schemas.JobAnalytics":
         """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
-        return self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
+        return self._transport.read(schemas.JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
 
-    def compare(self, jobs: Sequence[str]) -> Comparison:
+    def compare(self, jobs: Sequence[str]) -> "Comparison":
         """Results, settings that differ, data, samples and curves of 2 to 10 jobs, in this order."""
+        from ftlab.schemas.comparisons import Comparison
+
         return self._transport.read(Comparison, Request("GET", COMPARE_PATH, {"job": list(jobs)}))
 
     def cancel(self, job: str) -> Job:
@@ -361,12 +356,16 @@ class Jobs:
     ) -> Path:
         """Save the tuned model, or a checkpoint by its name, as a ZIP file at `path`."""
         request = Request("GET", f"{job_path(job)}/download/model", {"checkpoint": checkpoint})
-        return download(self._transport, request, Path(path), on_progress)
+        return self._download(request, Path(path), on_progress)
 
     def download_logs(self, job: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
         """Save the job's log files as a ZIP file at `path`."""
-        request = Request("GET", f"{job_path(job)}/download/logs")
-        return download(self._transport, request, Path(path), on_progress)
+        return self._download(Request("GET", f"{job_path(job)}/download/logs"), Path(path), on_progress)
+
+    def _download(self, request: Request, path: Path, on_progress: OnProgress | None) -> Path:
+        from ftlab.client._sync.transfers import download
+
+        return download(self._transport, request, path, on_progress)
 
     def _change(
         self, job: str, action: str, document: Mapping[str, object] | None, is_done: Callable[[Job], bool]
@@ -386,7 +385,7 @@ class Jobs:
             return found
 
     def _dataset_id(self, name: str) -> str:
-        return (self._transport.read(Dataset, Request("GET", dataset_path(name)))).id
+        return (self._transport.read(schemas.Dataset, Request("GET", dataset_path(name)))).id
 
     def _log_tail(self, job: Job) -> tuple[str, ...]:
         """The last lines of the log before the one that repeats the error."""

@@ -4,8 +4,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import httpx2
-
 from ftlab.client import uploads
 from ftlab.client._sync.transport import Transport
 from ftlab.client.downloads import PartFile
@@ -56,7 +54,7 @@ def _send_rest(transport: Transport, path: Path, begun: Upload, on_progress: OnP
     retries = Retries(transport.endpoint, uploads.piece(path, begun, offset, None))
     while offset < begun.size_bytes:
         try:
-            reply: httpx2.Response | Fault = transport.send(uploads.piece(path, begun, offset, on_progress))
+            reply: Failure = transport.send(uploads.piece(path, begun, offset, on_progress))
         except Fault as fault:
             reply = fault
         received = uploads.next_offset(reply)

@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
-import httpx2
-
-from ftlab.client.connect import CHUNK_BYTES, client_options, http_faults, request_options
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.retry import Retries
-from ftlab.client.wire import MAX_PAGE, Fault, FileBody, Listing, Request
+from ftlab.client.wire import CHUNK_BYTES, MAX_PAGE, Fault, FileBody, Listing, Reply, Request
 from ftlab.schemas import Page
+
+if TYPE_CHECKING:
+    import httpx2
 
 T = TypeVar("T")
 
@@ -25,11 +26,22 @@ class Transport:
         self,
         endpoint: Endpoint,
         sleep: Callable[[float], None] = time.sleep,
-        http: httpx2.BaseTransport | None = None,
+        http: "httpx2.BaseTransport | None" = None,
     ) -> None:
         self.endpoint = endpoint
         self.sleep = sleep
-        self._http = httpx2.Client(**client_options(endpoint), transport=http)
+        self._given = http
+        self._is_closed = False
+
+    @cached_property
+    def _http(self) -> "httpx2.Client":
+        if self._is_closed:
+            raise RuntimeError("Cannot send a request: the client has been closed.")
+        import httpx2
+
+        from ftlab.client.connect import client_options
+
+        return httpx2.Client(**client_options(self.endpoint), transport=self._given)
 
     def read(self, shape: type[T], request: Request, deadline: float | None = None) -> T:
         """Send a request until it succeeds, and read its reply as a `shape`."""
@@ -55,7 +67,7 @@ class Transport:
             if not page.has_more or cursor is None:
                 return
 
-    def exchange(self, retries: Retries) -> httpx2.Response:
+    def exchange(self, retries: Retries) -> Reply:
         """Send a request until it succeeds.
 
         Raises the error of the last reply, `UnreachableError` when there is none, and `WaitTimeoutError` when the
@@ -73,8 +85,10 @@ class Transport:
                 delay_s = retries.after(response)
             self.sleep(delay_s)
 
-    def send(self, request: Request) -> httpx2.Response:
+    def send(self, request: Request) -> Reply:
         """Send a request once. Raises `Fault` when the connection fails."""
+        from ftlab.client.connect import http_faults, request_options
+
         options = request_options(request, self.endpoint)
         if request.file is not None:
             options["content"] = _chunks_of(request.file)
@@ -82,8 +96,10 @@ class Transport:
             return self._http.request(**options)
 
     @contextmanager
-    def stream(self, request: Request) -> Iterator[httpx2.Response]:
+    def stream(self, request: Request) -> "Iterator[httpx2.Response]":
         """Send a request once and leave the body of a successful reply to be read. Raises `Fault`, as reading does."""
+        from ftlab.client.connect import http_faults, request_options
+
         with http_faults():
             with self._http.stream(**request_options(request, self.endpoint)) as response:
                 if not response.is_success:
@@ -91,7 +107,9 @@ class Transport:
                 yield response
 
     def close(self) -> None:
-        self._http.close()
+        self._is_closed = True
+        if "_http" in vars(self):
+            self._http.close()
 
 
 def _chunks_of(body: FileBody) -> Generator[bytes]:

@@ -586,7 +586,7 @@ def test_ctrl_c_detaches(cli, fake, monkeypatch):
     run = cli("logs", "-f", "job-001")
     assert run.code == 130
     assert "Job job-001 keeps running" in run.err
-    monkeypatch.setattr("ftlab.client._sync.transport.Transport.send", interrupted)
+    monkeypatch.setattr("ftlab.client.brief.BriefTransport.send", interrupted)
     assert cli("ls").code == 130
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ftlab
-from ftlab.cli.main import app
+from ftlab.cli.commands import app_with
 from ftlab.status import JobStatus
 
 ROOT = Path(ftlab.__file__).parents[1]
@@ -38,21 +38,21 @@ def start(url, *arguments, **options):
 
 
 def test_the_help_page_names_every_command():
-    result = CliRunner().invoke(app, ["--help"])
+    result = CliRunner().invoke(app_with(None), ["--help"])
     assert result.exit_code == 0
     assert [name for name in COMMANDS if f" {name} " not in result.output] == []
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "datasets upload", "datasets rm", "models show"])
 def test_every_command_has_a_help_page(command):
-    result = CliRunner().invoke(app, [*command.split(), "-h"])
+    result = CliRunner().invoke(app_with(None), [*command.split(), "-h"])
     assert result.exit_code == 0
     assert "Usage" in result.output
 
 
 @pytest.mark.parametrize("arguments", [["lst"], ["ls", "--limt", "3"], ["show"], ["wait", "x", "--timeout", "soon"]])
 def test_usage_errors(arguments):
-    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert CliRunner().invoke(app_with(None), arguments).exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The command tree, of which a call imports only the modules of its own command.
+
+Importing and building all of them takes longer than what most commands do.
+"""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.examples import add_examples
+from ftlab.cli.session import JsonOption, QuietOption, ServerOption
+from ftlab.version import installed_version
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "up": ("up", "down"),
+    "status": ("status", "config"),
+    "submit": ("submit",),
+    "watch": ("wait", "logs", "events"),
+    "job_files": ("init", "clone"),
+    "monitor": ("monitor",),
+    "samples": ("samples",),
+    "chat": ("chat",),
+    "jobs": ("ls", "metrics", "queue"),
+    "checkpoints": ("checkpoints",),
+    "job_details": ("show",),
+    "analyze": ("analyze",),
+    "why": ("why",),
+    "compare": ("compare",),
+    "evaluate": ("eval", "results"),
+    "export": ("export", "exports", "push"),
+    "sweep": ("sweep",),
+    "control": ("pause", "resume", "append", "move", "release", "cancel", "rm"),
+    "download": ("download",),
+    "records": ("datasets", "models"),
+    "import_openai": ("import",),
+    "templates": ("templates",),
+    "models": ("models",),
+    "inference": ("inference",),
+    "preview": ("datasets",),
+    "checks": ("datasets",),
+    "notify": ("notify",),
+    "costs": ("costs",),
+    "nodes": ("nodes",),
+    "disk": ("disk",),
+    "quota": ("quota",),
+    "users": ("users",),
+    "keys": ("keys",),
+    "login": ("login", "logout", "audit"),
+    "mcp": ("mcp", "skill"),
+}
+"""The commands that each module registers, in the order of the help page."""
+
+
+def app_with(command: str | None) -> typer.Typer:
+    """The command tree with this command, and with all commands where none has this name."""
+    found = [module for module, commands in MODULES.items() if command in commands]
+    for module in found or MODULES:
+        import_module(f"ftlab.cli.{module}")
+    add_examples(app)
+    return app
+
+
+def command_in(arguments: Sequence[str]) -> str | None:
+    """The command in the arguments of a call; `None` where there is none, as in a call for the help page."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--server":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
+def words_before_cursor() -> list[str] | None:
+    """The words before the one that a shell wants completed; `None` where no shell asks for a completion."""
+    if "_FTLAB_COMPLETE" not in os.environ:
+        return None
+    typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return typed.rpartition(" ")[0].split()[1:]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(installed_version() or "not installed, run from a checkout")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """The common options may also stand before the command, where `session.before_command` reads them."""
