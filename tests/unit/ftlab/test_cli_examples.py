@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ftlab.cli.examples import EXAMPLES
-from ftlab.cli.main import app
+from ftlab.cli.commands import app_with
 from tests.support.repository import CLI
 
 COMMON = {"context", "server", "as_json", "quiet", "home", "limit"}
@@ -30,5 +30,5 @@ def test_an_example_is_a_command_that_can_be_given(name: str):
 
 
 def test_the_help_page_shows_it():
-    shown = CliRunner().invoke(app, ["push", "--help"]).output
+    shown = CliRunner().invoke(app_with(None), ["push", "--help"]).output
     assert "Example: ftlab push job-4k0x9r2m7q1z me/support --artifact merged" in " ".join(shown.split())
