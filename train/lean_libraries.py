@@ -17,23 +17,17 @@ from unittest.mock import patch
 
 import transformers.utils.import_utils as transformers_packages
 
+from ftlab.hidden_packages import hidden
+
 
 @contextmanager
-def hidden(package: str, *answers: Any) -> Iterator[None]:
-    """Have the import of a package fail as if it were not installed, unless it has been imported already.
-
-    `answers` are functions that remember whether it is installed.
-    """
-    if package in sys.modules:
-        yield
-        return
-    modules: dict[str, Any] = sys.modules
-    modules[package] = None
+def _without(package: str, *answers: Any) -> Iterator[None]:
+    """Hide a package from imports; `answers` are functions that remember whether it is installed."""
     _forget(answers)
     try:
-        yield
+        with hidden(package):
+            yield
     finally:
-        del modules[package]
         _forget(answers)
 
 
@@ -42,10 +36,10 @@ def _forget(answers: tuple[Any, ...]) -> None:
         answer.cache_clear()
 
 
-with hidden("scipy", transformers_packages.is_scipy_available):
+with _without("scipy", transformers_packages.is_scipy_available):
     import transformers.loss.loss_utils  # noqa: F401
 
-with hidden("bitsandbytes", transformers_packages.is_bitsandbytes_available):
+with _without("bitsandbytes", transformers_packages.is_bitsandbytes_available):
     import peft.import_utils as peft_packages
     from peft.tuners.lora import model as lora_model
 _forget((peft_packages.is_bnb_available, peft_packages.is_bnb_4bit_available))

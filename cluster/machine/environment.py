@@ -39,6 +39,10 @@ RAY_DEFAULTS = {
     "METRICS_RECORD_INTERVAL_S": "15",
     # Ray times each of its own events, a hundred per second and process, for a summary in its log that nobody reads.
     "RAY_event_stats": "0",
+    # Workers do without pandas and PyArrow until they use them.
+    "RAY_preload_python_modules": "cluster.machine.lean_ray",
+    # Looking for plugins of pydantic reads the metadata of every installed package, in every process.
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

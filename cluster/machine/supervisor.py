@@ -204,7 +204,9 @@ def prepare(settings: Settings) -> None:
 def _ray_command(settings: Settings) -> list[str]:
     cpus = settings.cpus or os.cpu_count() or 1
     return [
-        str(Path(sys.executable).with_name("ray")),
+        sys.executable,
+        "-m",
+        "cluster.machine.ray_head",
         "start",
         "--head",
         "--block",
@@ -216,7 +218,7 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        # No client uses it, and a fixed one would keep a second service from this machine.
+        # Its server does not start, but Ray checks its port, and the fixed one may be that of another part.
         f"--ray-client-server-port={free_ports(1)[0]}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from ftlab.hidden_packages import hidden
 from tracking.mlflow_record.mapping import JOB_TAG, DatasetInput, Point, to_ms
 from tracking.mlflow_record.server import CLIENT_ENVIRONMENT
 
@@ -19,9 +20,12 @@ for _name, _value in CLIENT_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)  # MLflow reads some of them at import
 
 import requests  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow import entities as mlflow_entities  # noqa: E402
-from mlflow.exceptions import MlflowException, RestException  # noqa: E402
+
+# It looks for them to log tables and signatures of models, which nothing here does: two seconds, and half its memory.
+with hidden("numpy", "pandas", "pyarrow", "scipy"):
+    from mlflow import MlflowClient
+    from mlflow import entities as mlflow_entities
+    from mlflow.exceptions import MlflowException, RestException
 
 EXPERIMENT = "finetune-lab"
 EXPERIMENT_TAGS = {
