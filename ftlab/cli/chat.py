@@ -62,12 +62,12 @@ def chat(
 
 
 def _name_of(session: Session, model: str, *, base: bool) -> str:
-    """The name of the model for a request. A word without a colon or slash is that of a job."""
-    is_job = ":" not in model and "/" not in model
-    if not is_job and not base:
-        return model
-    job = session.client.jobs.get(model.removeprefix("job:").partition("/")[0])
-    return str(job.config["model"]) if base else f"job:{job.id}"
+    """The name of the model for a request."""
+    from ftlab.cli.job_source import model_reference
+
+    if not base:
+        return model_reference(session, model)
+    return str(session.client.jobs.get(model.removeprefix("job:").partition("/")[0]).config["model"])
 
 
 def _converse(session: Session, name: str, conversation: Conversation, options: dict[str, Any]) -> None:

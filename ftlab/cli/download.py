@@ -49,8 +49,14 @@ def download(
 
 
 def only_artifact(session: Session, export_id: str) -> str:
-    """The artifact of an export that has one. Raise `InvalidRequestError` for any other export."""
-    names = [artifact.name for artifact in session.client.exports.list(export_id)[0].artifacts]
+    """The artifact of an export that has one. Raise `InvalidRequestError` for any other export, or job."""
+    found = session.client.exports.list(export_id)
+    if [each.job_id for each in found] != [export_id]:
+        raise InvalidRequestError(
+            f"Job {export_id} is not an export. Name one of its exports: 'ftlab exports {export_id}' lists them.",
+            "invalid_option",
+        )
+    names = [artifact.name for artifact in found[0].artifacts]
     if len(names) != 1:
         has = f"has {len(names)}: {', '.join(names)}" if names else "has none yet"
         raise InvalidRequestError(f"Name the artifact with --artifact; the export {has}.", "invalid_option")

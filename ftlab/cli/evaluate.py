@@ -20,7 +20,8 @@ SIGNIFICANT = 0.05
 def evaluate(
     session: Session,
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Models, as 'job:ID', 'model:ID', 'org/name' or a path.")
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Models: ids or names of jobs, 'model:ID', 'org/name' or a path."),
     ],
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="DATASET", help="File, id or name of the dataset to measure on.")
@@ -48,11 +49,12 @@ def evaluate(
 ) -> None:
     """Measure models and their base models on a dataset or on tasks: is the tuned model better?"""
     from ftlab.cli.follow import detaching, follow_to_end
-    from ftlab.cli.job_source import assign, source_of
+    from ftlab.cli.job_source import assign, model_reference, source_of
     from ftlab.cli.submit import dataset_ids, report_submitted
 
     if dataset is None and not tasks:
         raise typer.BadParameter("name the rows to measure on, with --dataset or --task.", param_hint="--dataset")
+    models = [model_reference(session, model) for model in models]
     document = _document(models, dataset, metrics, tasks, max_rows, name)
     if again:
         document["reuse"] = False

@@ -25,7 +25,7 @@ EXAMPLES = {
     "analyze": "ftlab analyze support",
     "why": "ftlab why support",
     "compare": "ftlab compare support support-v2 --html report.html",
-    "eval": "ftlab eval job:support --dataset heldout.jsonl --metric perplexity --metric f1",
+    "eval": "ftlab eval support --dataset heldout.jsonl --metric perplexity --metric f1",
     "results": "ftlab results job-4k0x9r2m7q1z --rows",
     "export": "ftlab export support --format gguf --gguf-type q8_0 --output .",
     "exports": "ftlab exports support",

@@ -46,6 +46,7 @@ def export(
     """Write a tuned model for vLLM, Ollama or llama.cpp, checked against the tuned model."""
     from ftlab.cli.download import target_file
     from ftlab.cli.follow import detaching, follow_to_end
+    from ftlab.cli.job_source import model_reference
     from ftlab.cli.submit import report_submitted
 
     if output is not None and not wait:
@@ -53,7 +54,7 @@ def export(
     if output is not None and not output.is_dir():
         raise typer.BadParameter(f"There is no folder {output}.")
     given = {"formats": formats, "dtype": dtype, "gguf_type": gguf_type, "name": name}
-    document: dict[str, Any] = {"kind": "export", "model": _model(job, checkpoint)}
+    document: dict[str, Any] = {"kind": "export", "model": _model(model_reference(session, job), checkpoint)}
     submitted = session.client.jobs.create(document | {key: value for key, value in given.items() if value is not None})
     if not wait:
         report_submitted(session, submitted)

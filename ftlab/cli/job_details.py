@@ -231,10 +231,14 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
         "Eval split": f"{share:g} of the rows" if share else None,
         "Method": ", ".join(filter(None, how)),
         "Learning rate": training.get("learning_rate"),
-        "Length": f"{steps} steps" if steps else f"{epochs:g} epochs" if epochs else None,
+        "Length": f"{steps} steps" if steps else _epochs(epochs) if epochs else None,
         "Batch": (f"{rows} x {accumulated} accumulated" if accumulated > 1 else rows) if rows else None,
         "Max length": f"{method['max_length']} tokens" if method.get("max_length") else None,
     }
+
+
+def _epochs(epochs: float) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs:g} epochs"
 
 
 def _settings_of_kind(session: Session, job: "Job") -> dict[str, object]:

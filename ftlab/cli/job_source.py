@@ -4,13 +4,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import AnyJobConfig, JobConfig, Template
 from ftlab.schemas.dataset_files import looks_like_file
 from ftlab.schemas.job_file import parse_any_config, read_yaml, read_yaml_documents
 from ftlab.schemas.templates import STAND_INS, merged
+
+if TYPE_CHECKING:
+    from ftlab.cli.session import Session
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
 
@@ -191,3 +194,8 @@ def dataset_file(value: object, folder: Path, source: str) -> Path | None:
     if "/" in value:
         raise InvalidRequestError(f"{source}: there is no dataset file {str(file)!r}.", "file_not_found", "dataset")
     return None
+
+
+def model_reference(session: "Session", text: str) -> str:
+    """The reference of a model. A word without a colon or slash is a job: its id, a unique id prefix or its name."""
+    return text if ":" in text or "/" in text else f"job:{session.client.jobs.get(text).id}"

@@ -142,7 +142,8 @@ def queue(
         for job in found.queued
     ]
     columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "KIND", "WAITING FOR")
-    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"), optional=("KIND", "CREATED"))
+    optional = ("KIND", "CREATED", "PRIORITY", "STEP")
+    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"), optional=optional)
     if found.has_more:
         session.output.talk(f"{found.num_queued - len(found.queued)} more in the queue.")
     if found.waiting_for:

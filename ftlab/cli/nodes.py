@@ -22,7 +22,9 @@ def list_nodes(session: Session) -> None:
     elif not found:
         session.output.talk("No machine has joined the cluster.")
     else:
-        session.output.table(COLUMNS, [row for node in found for row in node_rows(node)], shrink=("DEVICE", "JOBS"))
+        rows = [row for node in found for row in node_rows(node)]
+        optional = ("POWER", "TEMPERATURE", "MEMORY")
+        session.output.table(COLUMNS, rows, shrink=("DEVICE", "STATE", "JOBS"), optional=optional)
         for gpu in (gpu for node in found for gpu in node.gpus_out):
             session.output.talk(f"GPU {gpu.gpu} of {gpu.node} is taken out: {gpu.reason}")
 

@@ -82,6 +82,12 @@ def test_a_page_in_both_themes_and_on_a_phone(world, open_page, name):
     check(page)
 
 
+def test_a_short_name_stays_on_one_line_beside_wide_columns(open_page):
+    name = open_page("/models").get_by_role("link", name="support-v1", exact=True).bounding_box()
+    assert name is not None
+    assert name["height"] < 30
+
+
 def test_a_name_is_text_and_never_html(world, open_page):
     page = open_page("/")
     expect(page.get_by_role("link", name=HOSTILE)).to_be_visible()

@@ -526,6 +526,13 @@ def test_a_file_with_several_jobs_is_submitted_as_a_chain(client, config, addres
     assert f"first ({first.id}, queued)" in shown.out
     assert f"measured ({measured.id}, queued)" in shown.out
     assert f"Models       second (job:{second.id})" in ftlab("show", measured.id).out
+    pushed = ftlab("push", "first", "me/first")
+    assert (pushed.code, f"Job {first.id} is not an export." in pushed.err) == (2, True), pushed.err
+    for command in (("eval", "nobody", "--dataset", "rows.jsonl"), ("export", "nobody")):
+        unknown = ftlab(*command)
+        assert (unknown.code, unknown.err) == (3, "ftlab: There is no job 'nobody'.\n")
+    early = ftlab("eval", "first", "--dataset", "rows.jsonl", "--dry-run")
+    assert f"- job:{first.id}" in early.out
     file.write_text(file.read_text().replace("job:first", "job:third"))
     wrong = ftlab("submit", file)
     assert (wrong.code, "jobs.1: There is no job" in wrong.err) == (3, True), wrong.err
