@@ -19,7 +19,7 @@ from ftlab.schemas.methods import TrainingMethod
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
-from train.checkpoints.resume_report import RunConditions
+from train.checkpoints.resume_report import RunConditions, evaluation_identity
 from train.data.tokens.row_lengths import lengths_of
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
@@ -115,8 +115,9 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Make the trainer of the method.
-    is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, schedule.last_step)
-    callback = RunCallback(run, base, schedule, has_eval=eval_set is not None, resumed=resumed)
+    evaluation = evaluation_identity(plan.config, lengths_of(eval_set.data)) if eval_set is not None else None
+    callback = RunCallback(run, base, schedule, evaluation=evaluation, resumed=resumed)
+    is_overdue = resume_from is None or is_evaluation_overdue(plan, resume_from, schedule.last_step)
     trainer = make_trainer(
         TrainerInputs(
             plan,
@@ -127,7 +128,7 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
             schedule,
             callback,
             resume_from,
-            evaluates_first=eval_set is not None and not is_evaluated,
+            evaluates_first=eval_set is not None and (is_overdue or bool(callback.evaluation_changes)),
             sampler=sampler,
         )
     )

@@ -104,8 +104,9 @@ class DataChecks:
                     rows,
                     tokenizer,
                     number=place + 1,
-                    max_length=None if method.packing else method.max_length,
+                    max_length=method.max_length,
                     assistant_only_loss=method.assistant_only_loss,
+                    packing=method.packing,
                 )
             ]
         named = {"dataset_id": request.file.dataset_id, "model": request.base.model}

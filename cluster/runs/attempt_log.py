@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 
 from cluster.events.documents import to_documents
 from cluster.interfaces import EventHubClient
-from cluster.runs.earlier_evaluations import earlier_speeds
-from cluster.runs.earlier_runs import earlier_runs
-from cluster.runs.evaluated_models import evaluated_models
+from cluster.runs.expected_time import expected_time_s
 from ftlab.backoff import backoff_s
-from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
-from ftlab.schemas import CheckpointPayload, EvaluationConfig, JobConfig, MetricsPayload, ProgressPayload
+from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
 from ftlab.settings import Settings
 from ftlab.status import CAUSES, JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
@@ -73,6 +71,9 @@ class AttemptLog:
         self._has_ended = False
         self._recording = threading.Lock()
         self._newest_recorded = 0
+        self._loaded: ModelLoaded | None = None
+        """The work whose time is to be estimated before it is written that the model is loaded."""
+        self._expected_time_s: float | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ftlab-attempt-log", daemon=True)
         self._thread.start()
@@ -102,6 +103,7 @@ class AttemptLog:
             fresh = [event for event in events if event.number > self._newest_recorded]
             if fresh:
                 self._newest_recorded = fresh[-1].number
+                self._loaded = next((e.payload for e in fresh if isinstance(e.payload, ModelLoaded)), self._loaded)
                 self._queue.put(lambda tx: self._write_events(tx, fresh))
 
     def record_phase(self, progress: ProgressPayload) -> None:
@@ -210,11 +212,26 @@ class AttemptLog:
 
     def _write_until_over(self) -> None:
         while self._stop is not StopKind.FENCED and not self._has_ended:
-            self._write_until_done(self._next_writes())
+            writes = self._next_writes()
+            self._look_up_time()
+            self._write_until_done(writes)
             if self._closing.is_set() and self._queue.empty():
                 break
         if self._has_ended:
             self._on_end()
+
+    def _look_up_time(self) -> None:
+        """Estimate the time outside of the transaction that writes it: what earlier jobs measured are many rows to
+        read, and SQLite lets only one process write. Attempts after the first keep the estimate.
+        """
+        loaded, self._loaded = self._loaded, None
+        if loaded is None or self._ref.attempt > 1:
+            return
+        try:
+            with self._store.read() as tx:
+                self._expected_time_s = expected_time_s(tx, self._settings, tx.jobs.get(self._ref.id), loaded)
+        except ServiceUnavailableError as error:
+            logger.warning("The database is unavailable; the attempt gets no estimate: %s", error)
 
     def _next_writes(self) -> list[Write]:
         """The waiting writes; none after a heartbeat interval without any."""
@@ -280,7 +297,8 @@ class AttemptLog:
                 new = []
                 if event.payload.revision is not None:
                     tx.jobs.set_model_revision(self._ref, event.payload.revision)
-                self._write_estimate(tx, event.payload)
+                if self._expected_time_s is not None:
+                    tx.jobs.set_estimate(self._ref, self._expected_time_s)
                 written += self._move(tx, JobStatus.RUNNING)
             elif isinstance(event.payload, EngineReady):
                 tx.engines.set_address(self._ref, event.payload.address, event.payload.token)
@@ -293,22 +311,6 @@ class AttemptLog:
             if isinstance(event.payload, CheckpointPayload):
                 self._write_checkpoint(tx, event.payload, event.at)
         return written
-
-    def _write_estimate(self, tx: Transaction, loaded: ModelLoaded) -> None:
-        """Keep what the work should take, to be shown beside what it took. Later attempts change nothing."""
-        if loaded.num_tokens is None or self._ref.attempt > 1:
-            return
-        job = tx.jobs.get(self._ref.id)
-        config = job.config
-        if isinstance(config, JobConfig) and (speed := earlier_runs(tx, job.owner, config).speed):
-            tx.jobs.set_estimate(self._ref, loaded.num_tokens / speed.tokens_per_s)
-        if isinstance(config, EvaluationConfig) and self._settings is not None:
-            try:
-                models = evaluated_models(tx, self._settings, config.models)
-            except (NotFoundError, InvalidRequestError):  # one was deleted or damaged since the plan was made
-                return
-            if speeds := earlier_speeds(tx, self._settings, job.owner, config, models):
-                tx.jobs.set_estimate(self._ref, speeds.time_s(loaded.num_tokens, loaded.num_answer_tokens))
 
     def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:
         points = [

@@ -35,6 +35,7 @@ def tuned_facts(tx: Transaction, settings: Settings, ref: ModelRef, now: datetim
         base_model=model.base_model if model else str(job.submitted_config.get("model")),
         base_revision=model.base_revision if model else job.model_revision,
         tuning=f"{config.method.type}, {config.tuning}" if config else "",
+        quantised_by=config.quantised_by if config else None,
         step=step,
         datasets=tuple((datasets[each].name, datasets[each].num_rows) for each in job.dataset_ids if each in datasets),
         config=write_yaml(_public(config)) if config else "",
@@ -52,8 +53,13 @@ def _public(config: JobConfig) -> dict[str, object]:
 
 
 def _metrics(tx: Transaction, job: JobRecord, step: int) -> dict[str, float]:
+    """The newest training loss up to a step, and the eval losses of that step: those of others are of other weights."""
     points = tx.metrics.series(job.id, METRICS)
-    return {point.name: point.value for point in points if point.step <= step}
+    return {
+        point.name: point.value
+        for point in points
+        if point.step == step or (point.name == "loss" and point.step < step)
+    }
 
 
 def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef) -> Iterator[MeasuredMetric]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ftlab.schemas.evaluation_results import EvaluationResults, MetricResult, ModelResult, PairedTest, ScoredRow
 
 SIGNIFICANT = 0.05
+OTHER_TOKENS = "not comparable, other tokens"
 
 
 @command(app, name="eval", patient=True)
@@ -133,6 +134,8 @@ def _print_results(session: Session, found: "EvaluationResults") -> None:
     columns = ("MODEL", "METRIC", "VALUE", "95% INTERVAL", "ROWS", "SKIPPED", "AGAINST BASE", "P")
     optional = ("P", "ROWS", "95% INTERVAL")
     session.output.table(columns, list(_lines(found)), shrink=("MODEL", "METRIC"), optional=optional)
+    for sentence in _cut_answers(found):
+        session.output.talk(sentence)
     own = {(model.key, model.base) for model in found.models}
     for test in found.tests:
         if (test.model, test.other) not in own:
@@ -143,6 +146,16 @@ def _print_results(session: Session, found: "EvaluationResults") -> None:
                 session.output.talk(f"{_title(model)}, {metric.metric}:")
                 _print_rows(session, "worst", metric.worst)
                 _print_rows(session, "best", metric.best)
+
+
+def _cut_answers(found: "EvaluationResults") -> Iterator[str]:
+    """A sentence for each model with answers that were cut off, which most metrics give less than they deserve."""
+    for model in found.models:
+        if model.num_cut_answers:
+            yield (
+                f"{model.num_cut_answers:,} of {model.num_answers:,} answers of {_title(model)} were cut off at "
+                "generation.max_new_tokens."
+            )
 
 
 def _lines(found: "EvaluationResults") -> Iterator[tuple[object, ...]]:
@@ -168,6 +181,8 @@ def _title(model: "ModelResult") -> str:
 
 def _verdict(metric: "MetricResult", test: "PairedTest") -> str:
     """The difference, and whether the test calls it better or worse."""
+    if not test.is_comparable:
+        return OTHER_TOKENS
     if test.difference is None:
         return ""
     shown = f"{test.difference:+.4g}"
@@ -178,7 +193,8 @@ def _verdict(metric: "MetricResult", test: "PairedTest") -> str:
 
 def _comparison(found: "EvaluationResults", test: "PairedTest") -> str:
     names = {model.key: _title(model) for model in found.models}
-    difference = "not known" if test.difference is None else f"{test.difference:+.4g}"
+    unknown = "not known" if test.is_comparable else OTHER_TOKENS
+    difference = unknown if test.difference is None else f"{test.difference:+.4g}"
     p_value = "" if test.p_value is None else f", p {test.p_value:.3f}"
     return f"{names[test.model]} against {names[test.other]}, {test.metric}: {difference}{p_value}"
 

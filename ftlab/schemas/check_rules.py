@@ -35,6 +35,7 @@ class CheckRule(StrEnum):
     UNBALANCED_LABELS = "unbalanced_labels"
     TRUNCATED_ROW = "truncated_row"
     EMPTY_ROW = "empty_row"
+    REPEATED_ANSWER = "repeated_answer"
     HUGE_ROW = "huge_row"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
@@ -102,6 +103,10 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     ),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
     R.EMPTY_ROW: (WARNING, "The text to train on has no visible characters."),
+    R.REPEATED_ANSWER: (
+        WARNING,
+        "An answer only repeats the message before it, or the answer before it; the model learns to echo.",
+    ),
     R.HUGE_ROW: (WARNING, "The row is many times longer than max_length."),
     R.EXACT_DUPLICATE: (WARNING, "The row is the same as an earlier one."),
     R.NEAR_DUPLICATE: (

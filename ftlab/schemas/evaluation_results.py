@@ -94,6 +94,10 @@ class ModelResult(WireModel):
     """Key of its base model; `None` for a base model."""
     revision: str | None = None
     """Revision of the base model that was loaded."""
+    num_answers: int = 0
+    """Answers to the rows of the dataset."""
+    num_cut_answers: int = 0
+    """Of these, the ones that reached `generation.max_new_tokens` before their end."""
     metrics: list[MetricResult] = Field(default_factory=list)
 
 
@@ -110,6 +114,8 @@ class PairedTest(WireModel):
     p_value: float | None = None
     """Of a two-sided paired permutation test; `None` where there is no interval either."""
     num_rows: int = 0
+    is_comparable: bool = True
+    """`False` for the perplexities of models that divide the rows into different tokens, of which it is the mean."""
 
 
 class EvaluationResults(WireModel):

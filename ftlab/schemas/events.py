@@ -28,7 +28,8 @@ SPEED_DROPPED = "speed_dropped"
 GRAD_NORM_HIGH = "grad_norm_high"
 EVAL_LOSS_RISING = "eval_loss_rising"
 LOSS_FLAT = "loss_flat"
-ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT})
+REWARDS_EQUAL = "rewards_equal"
+ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT, REWARDS_EQUAL})
 """Codes of the notices that a run emits when its own measurements look wrong."""
 FAILURE_ANALYSED = "failure_analysed"
 """Code of the notice with the analysis of an attempt that failed."""
@@ -44,6 +45,8 @@ DATASETS_MIXED = "datasets_mixed"
 """Code of the notice that reports how many rows of each dataset an epoch of a mix takes."""
 EVAL_SPLIT = "eval_split"
 """Code of the notice that reports how many rows of a job are trained and how many are set aside for evaluation."""
+EVALUATION_CHANGED = "evaluation_changed"
+"""Code of the notice that reports that evaluations from this attempt on cannot be compared with earlier ones."""
 FINAL_EVAL_LOSS = "final_eval_loss"
 """Metric of the tuned model, measured after the training, at the step that was delivered."""
 

@@ -227,7 +227,8 @@ class GrpoMethod(TrainingMethod):
     beta: float = Field(default=0.0, ge=0.0, le=100.0)
     """Weight of the KL divergence from the model before training; 0 computes none."""
     epsilon: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """How far the probability of a token may move from that of its generation, as a ratio, before it is clipped."""
+    """How far the probability of a token may move from that of its generation, as a ratio, before it is clipped. Used
+    with `num_iterations` above 1."""
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dapo"
     """How the losses of tokens are averaged; the default is TRL's."""
     scale_rewards: Literal["group", "batch", "none"] = "group"

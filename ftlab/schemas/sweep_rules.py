@@ -11,6 +11,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
 from ftlab.schemas.job_file import json_of, parse_job_config
 from ftlab.schemas.problems import problems_of, summary
+from ftlab.schemas.sweep_scales import obstacle_to_comparison
 from ftlab.schemas.sweeps import (
     DEFAULT_TRIALS,
     MAX_TRIALS,
@@ -174,6 +175,11 @@ def _check_objective(sweep: SweepConfig, job: JobConfig) -> None:
             "choose a metric of the training, such as 'loss'",
             "objective.metric",
         )
+    for name, parameter in sweep.parameters.items():
+        is_varied = parameter.values is None or len(parameter.values) > 1
+        if is_varied and (obstacle := obstacle_to_comparison(job, name, metric)) is not None:
+            message = f"parameters.{name} cannot be varied with objective.metric '{metric}', {obstacle}"
+            raise _invalid(message, f"parameters.{name}")
 
 
 def _max_trials(sweep: SweepConfig) -> int:

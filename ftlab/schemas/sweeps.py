@@ -1,5 +1,6 @@
 """Sweeps: a search for the settings of a job, whose trials are ordinary jobs."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -121,15 +122,33 @@ SearchMethod = Annotated[
 ]
 
 
+_HIGHER_IS_BETTER = re.compile(
+    r"(?:^|[/_])(?:reward|accuracy|accuracies|margins?|tokens_per_s)$|^(?:eval_)?(?:rewards/.+/mean|(?:rewards|logps)/chosen)$"
+)
+"""Metrics of which higher values are better."""
+
+
 class Objective(StrictModel):
     """What makes one trial better than another."""
 
     metric: str = Field(default="eval_loss", min_length=1, max_length=100)
     """A metric of the jobs, such as `eval_loss` or `loss`."""
     direction: Literal["minimise", "maximise"] = "minimise"
+    """Which values are better. Default: `maximise` for rewards, accuracies, margins and speeds."""
     value: Literal["best", "last"] = "best"
     """Which value of the metric counts; that of step 0, before any training, never does. A job delivers the checkpoint
     with the best eval loss, unless `training.load_best_model_at_end` is off."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction_of_metric(cls, values: Any) -> Any:
+        if (
+            isinstance(values, dict)
+            and "direction" not in values
+            and _HIGHER_IS_BETTER.search(str(values.get("metric")))
+        ):
+            return {**values, "direction": "maximise"}
+        return values
 
     @property
     def is_minimised(self) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from statistics import median
 
-from ftlab.schemas import EarlierRun, EventKind, JobAnalytics, JobConfig, MetricsPayload, TimeUse
-from ftlab.schemas.events import CheckpointPayload, ProgressPayload, StatusPayload
+from ftlab.schemas import EarlierRun, EventKind, JobAnalytics, JobConfig, MetricsPayload, NoticePayload, TimeUse
+from ftlab.schemas.events import EVALUATION_CHANGED, CheckpointPayload, ProgressPayload, StatusPayload
 from ftlab.status import JobStatus
 from serve.context import Services
 from serve.jobs.changes import require_training
@@ -35,7 +35,7 @@ def analytics(services: Services, owner: str, job: str) -> JobAnalytics:
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         require_training(record, "has an analysis of its training")
-        names = [name for name in tx.metrics.names(record.id) if name in TRAIN_SERIES or name.startswith("eval_")]
+        names = [name for name in tx.metrics.names(record.id) if name in TRAIN_SERIES or _is_evaluation(name)]
         measured = measured_series(tx, record.id, names)
         resumed_from = resumed_from_steps(tx, record.id)
         time = _time_use(tx, record, now)
@@ -47,11 +47,32 @@ def analytics(services: Services, owner: str, job: str) -> JobAnalytics:
 
 
 def measured_series(tx: Transaction, job_id: str, names: Collection[str]) -> Measured:
-    """The named series of all attempts, each thinned to `MAX_POINTS`."""
+    """The named series of all attempts, each thinned to `MAX_POINTS`; evaluations only as far as they can be compared
+    with the newest.
+    """
     measured: Measured = {name: [] for name in names}
+    since = _first_comparable_attempt(tx, job_id) if any(map(_is_evaluation, names)) else 0
     for point in tx.metrics.series(job_id, names, MAX_POINTS):
-        measured[point.name].append(Measurement(point.step, point.value, point.attempt))
+        if point.attempt >= since or not _is_evaluation(point.name):
+            measured[point.name].append(Measurement(point.step, point.value, point.attempt))
     return measured
+
+
+def _is_evaluation(name: str) -> bool:
+    return name.startswith("eval_")
+
+
+def _first_comparable_attempt(tx: Transaction, job_id: str) -> int:
+    """The attempt from which on evaluations measure what the newest one does; 0 where all do."""
+    if not tx.jobs.get(job_id).adjustments:
+        return 0
+    notices = tx.events.tail(job_id, EventKind.NOTICE, MAX_EVENTS)
+    changed = [
+        event.attempt
+        for event in notices
+        if isinstance(event.payload, NoticePayload) and event.payload.code == EVALUATION_CHANGED
+    ]
+    return max(changed, default=0)
 
 
 def resumed_from_steps(tx: Transaction, job_id: str) -> dict[int, int | None]:

@@ -206,8 +206,11 @@ def remove_after(folder: Path, step: int) -> list[int]:
 
 
 def best_step(folder: Path) -> int | None:
-    """The committed step with the lowest eval loss, or `None` where none was measured; the earlier one on a tie."""
-    losses = []
+    """The committed step with the lowest eval loss, or `None` where none was measured; the earlier one on a tie.
+
+    Only losses count that can be compared with the newest one.
+    """
+    found = []
     for step, path in committed(folder):
         try:
             manifest = read_manifest(path)
@@ -215,8 +218,21 @@ def best_step(folder: Path) -> int | None:
             continue  # broken: it is set aside when a resume or the delivery comes to it
         eval_loss = manifest.metrics.get("eval_loss", math.nan)
         if manifest.is_scheduled and math.isfinite(eval_loss):
-            losses.append((eval_loss, step))
+            found.append((eval_loss, step, evaluation_of(manifest)))
+    newest = found[-1][2] if found else None
+    losses = [(eval_loss, step) for eval_loss, step, evaluation in found if is_same_evaluation(evaluation, newest)]
     return min(losses)[1] if losses else None
+
+
+def evaluation_of(manifest: Manifest) -> str | None:
+    """Identity of what the eval loss of a checkpoint measures; `None` where it has none, or of an earlier release."""
+    found: str | None = manifest.conditions.get("evaluation")
+    return found
+
+
+def is_same_evaluation(one: str | None, other: str | None) -> bool:
+    """Whether two eval losses can be compared, as far as is known."""
+    return None in (one, other) or one == other
 
 
 def sweep(folder: Path) -> None:

@@ -16,13 +16,15 @@ from ftlab.schemas.common import StrictModel
 from ftlab.schemas.events import RESUMED
 from ftlab.schemas.methods import METHODS
 from train.all_ranks import num_ranks
-from train.checkpoints.checkpoint_files import installed_versions
+from train.checkpoints.checkpoint_files import evaluation_of, installed_versions, is_same_evaluation
 from train.checkpoints.setting_changes import WITHOUT_EFFECT
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, TrainingPlan
 from train.row_order import file_order
 from train.row_schedule import RowSchedule
 
+MEASURING = ("load_in_4bit", "load_in_8bit", "method.max_completion_length", "method.max_length")
+"""Settings that may change at a resume and then change what an evaluation measures."""
 HASHED_ROWS = 256
 """Number of next rows of a file whose order is part of a data position's hash."""
 
@@ -39,6 +41,8 @@ class RunConditions:
     """Covers the file's rows, the position in it, and the order of its next rows."""
     rng_sha256: str | None
     """Covers the random states of all ranks; `None` where no step is left to draw from them."""
+    evaluation: str | None = None
+    """Identity of what an evaluation measures; `None` without evaluation rows."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RunConditions":
@@ -53,7 +57,9 @@ class RunConditions:
 class ConditionsReader:
     """Reads the conditions of the current run."""
 
-    def __init__(self, plan: TrainingPlan, schedule: RowSchedule) -> None:
+    def __init__(self, plan: TrainingPlan, schedule: RowSchedule, evaluation: str | None = None) -> None:
+        """`evaluation` is that of `evaluation_identity`."""
+        self._evaluation = evaluation
         self._schedule = schedule
         self._seed = plan.config.training.seed
         self._files = plan.train_files
@@ -71,13 +77,33 @@ class ConditionsReader:
             schedule=self._schedule,
             data_sha256=hashlib.sha256(data.encode()).hexdigest(),
             rng_sha256=rng_sha256,
+            evaluation=self._evaluation,
         )
+
+    def evaluation_changes(self, before: Manifest) -> list[str]:
+        """The changes since a checkpoint that make eval losses incomparable with its own and with earlier ones."""
+        if is_same_evaluation(evaluation_of(before), self._evaluation):
+            return []
+        then, now = (
+            {name: each.get(name) for name in MEASURING} for each in (before.conditions["settings"], self._settings)
+        )
+        return _changes(then, now) or ["the evaluation rows changed"]
 
     def _content_of(self, file: int) -> str | list[str]:
         """Identity of the rows of a file; of every dataset of a mix."""
         if self._schedule.mix is None:
             return self._content(self._files[file].rows)
         return [self._content(each.rows) for each in self._files]
+
+
+def evaluation_identity(config: JobConfig, lengths: Mapping[int, int]) -> str:
+    """Identity of what the evaluations of a job measure; `lengths` are its evaluation rows by their number of tokens.
+
+    The rows of a job never change, and how they are cut shows in their lengths.
+    """
+    settings = {name: value for name, value in _settings(config).items() if name in MEASURING}
+    settings.pop("method.max_length")
+    return hashlib.sha256(json.dumps([settings, sorted(lengths.items())], sort_keys=True).encode()).hexdigest()
 
 
 class ResumeReport:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ftlab.schemas.answer_scores import AnswerScore, PythonFile
+from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
 from ftlab.schemas.evaluation import F1, Bleu, Chrf, EvaluationConfig, Metric, NormalisedMatch, Perplexity, Rouge
 from ftlab.schemas.judges import JudgePreference, JudgeScore
 from train.evaluation.cases import Skip
 from train.evaluation.text_scores import f1, normalised_match, rouge
 from train.rewards import FileReward, RewardFunction
 
+SHARES = (ExactMatch, NormalisedMatch, NumericAnswer, Regex, JsonSchema)
+"""Metrics that give a row 0 or 1."""
 Numbers = tuple[float, ...]
 Sums = npt.NDArray[np.float64]
 
@@ -42,6 +44,8 @@ class Measure(ABC):
     is_lower_better = False
     has_interval = True
     """Whether the value follows from sums over rows."""
+    is_share = False
+    """Whether each row has 0 or 1, so that the value is the share of the rows with 1."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,6 +62,10 @@ class Measure(ABC):
         """The metric of a single row."""
         return self.value(np.array(numbers))
 
+    def can_compare(self, one: Sequence[Numbers], other: Sequence[Numbers]) -> bool:
+        """Whether the numbers of two models for the same rows are on the same scale."""
+        return True
+
 
 class TokenLoss(Measure):
     """Perplexity, from the loss of each row over its counted tokens and their number."""
@@ -73,6 +81,10 @@ class TokenLoss(Measure):
             return math.exp(sums[0] / sums[1])
         except OverflowError:
             return math.inf
+
+    def can_compare(self, one: Sequence[Numbers], other: Sequence[Numbers]) -> bool:
+        """A perplexity is a mean over tokens: another tokenizer, which makes more tokens of a text, has a lower one."""
+        return all(mine == its for (_, mine), (_, its) in zip(one, other, strict=True))
 
 
 class AnswerMeasure(Measure):
@@ -109,6 +121,7 @@ class MeanScore(AnswerMeasure):
 
     def __init__(self, name: str, config: AnswerScore, score: Any) -> None:
         super().__init__(name, needs_reference=config.needs_reference)
+        self.is_share = isinstance(config, SHARES)
         self._score = score
 
     def numbers(self, answers: Sequence[Answer], references: Sequence[str | None]) -> list[Numbers]:

@@ -57,6 +57,7 @@ def make_report(
             name=planned.name,
             base=None if planned.base is None else plan.models[planned.base].key,
             revision=found.revision,
+            **_counts_of_answers(found, by_number),
             metrics=[_metric(measure, found, by_number, seed) for measure in measures],
         )
         for planned, found in zip(plan.models, models, strict=True)
@@ -105,6 +106,13 @@ def _is_added(plan: EvaluationPlan, place: int) -> bool:
     return any(model.base == place for model in plan.models)
 
 
+def _counts_of_answers(found: ModelRows, cases: Mapping[int, AnyCase]) -> dict[str, int]:
+    """How many rows of the dataset a model answered, and how many of these answers were cut off."""
+    of_dataset = {row: answer for row, answer in found.answers.items() if isinstance(cases[row], Case)}
+    given = [answer for answer in of_dataset.values() if isinstance(answer, Answer)]
+    return {"num_answers": len(given), "num_cut_answers": sum(answer.is_cut for answer in given)}
+
+
 def _metric(measure: Measure, found: ModelRows, cases: Mapping[int, AnyCase], seed: int) -> MetricResult:
     rows = found.numbers[measure.name]
     scored = _scored(rows)
@@ -118,7 +126,9 @@ def _metric(measure: Measure, found: ModelRows, cases: Mapping[int, AnyCase], se
     if not scored:
         return result
     numbers = list(scored.values())
-    limits = interval(np.array(numbers), measure.value, seed) if measure.has_interval else None
+    limits = (
+        interval(np.array(numbers), measure.value, seed, is_share=measure.is_share) if measure.has_interval else None
+    )
     order = sorted(_row_scores(measure, scored), key=lambda each: each[1], reverse=not measure.is_lower_better)
     shown = [_shown(cases[row], score, found.answers.get(row)) for row, score in order]
     return result.model_copy(
@@ -139,6 +149,8 @@ def _test(measure: Measure, key: str, one: ModelRows, other_key: str, other: Mod
     if not common:
         return test
     first, second = [rows[row] for row in common], [others[row] for row in common]
+    if not measure.can_compare(first, second):
+        return test.model_copy(update={"is_comparable": False})
     difference = measure.total(first) - measure.total(second)
     p_value = None
     if measure.has_interval:

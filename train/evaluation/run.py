@@ -246,7 +246,7 @@ class _Evaluation:
             self._link.emit(ModelLoaded())
             return
         plan = self._plan
-        expected = expected_work(plan.config, self._cases, loaded.tokenizer)
+        expected = expected_work(plan.config, self._cases, loaded.rows)
         self._expected_bytes = self._memory_of(expected, base)
         num_models = len(plan.models)
         read, answers = expected.read_tokens * num_models, expected.answer_tokens * num_models

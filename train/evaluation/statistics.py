@@ -16,14 +16,18 @@ _CHUNK = 100
 """Selections of rows that are in memory at a time."""
 
 
-def interval(numbers: Matrix, value: Value, seed: int) -> tuple[float, float] | None:
+def interval(numbers: Matrix, value: Value, seed: int, *, is_share: bool = False) -> tuple[float, float] | None:
     """The 95 % interval of a metric by the percentile bootstrap; `None` for fewer than two rows.
 
-    Rows are drawn with replacement `RESAMPLES` times (Efron, 1979).
+    Rows are drawn with replacement `RESAMPLES` times (Efron, 1979). Rows that are all equal would give an interval
+    without a width, however few they are. For a metric that `is_share`, of rows that are all right or all wrong, it is
+    that of Clopper and Pearson (1934) instead; for others, there is none.
     """
     num_rows = len(numbers)
     if num_rows < 2:
         return None
+    if (numbers == numbers[0]).all():
+        return _interval_of_equal_rows(value(numbers.sum(axis=0)), num_rows) if is_share else None
     random = np.random.default_rng(seed)
     shares = np.full(num_rows, 1.0 / num_rows)
     values: list[float] = []
@@ -33,6 +37,12 @@ def interval(numbers: Matrix, value: Value, seed: int) -> tuple[float, float] | 
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def _interval_of_equal_rows(share: float, num_rows: int) -> tuple[float, float]:
+    """The interval of a share that is 0 or 1 in all rows."""
+    width = 1 - ((1 - CONFIDENCE) / 2) ** (1 / num_rows)
+    return (1 - width, 1.0) if share else (0.0, width)
 
 
 def permutation_p_value(one: Matrix, other: Matrix, value: Value, seed: int) -> float | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -14,9 +15,8 @@ from trl.trainer.utils import add_fused_lm_head
 from ftlab.schemas import EvaluationConfig
 from ftlab.schemas.evaluation import Perplexity
 from train.data.tokens.prompts import Prompt
-from train.data.tokens.render import Renderer
 from train.device_defaults import FIRST_BATCH_ON_CPU, FIRST_BATCH_ON_GPU
-from train.evaluation.cases import Case, Skip, labelled_texts, prompt_of
+from train.evaluation.cases import Case, ReadRows, Skip
 from train.evaluation.measures import Answer
 from train.methods.collator import RowCollator
 from train.methods.sft import measure_rows
@@ -32,6 +32,11 @@ class LoadedModel:
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     max_positions: int | None
+
+    @cached_property
+    def rows(self) -> ReadRows:
+        """What the model reads of the rows."""
+        return ReadRows(self.tokenizer)
 
 
 @dataclass
@@ -60,9 +65,8 @@ class Work:
 
     def answer(self, loaded: LoadedModel, cases: Sequence[Case]) -> None:
         """Answer the rows."""
-        renderer = Renderer(loaded.tokenizer, assistant_only_loss=True)
         longest = loaded.max_positions and loaded.max_positions - self.config.generation.max_new_tokens
-        found = {case.number: prompt_of(case, renderer, longest) for case in cases}
+        found = loaded.rows.take_prompts(cases, longest)
         self.on_done({row: skip for row, skip in found.items() if isinstance(skip, Skip)})
         prompts = [prompt for prompt in found.values() if isinstance(prompt, Prompt)]
         # Rows of similar lengths pad little, and where the longest ones fit the memory, all do.
@@ -72,9 +76,7 @@ class Work:
 
     def measure_losses(self, loaded: LoadedModel, cases: Sequence[Case], metric: Perplexity) -> None:
         """Measure the loss of each row over the tokens that count."""
-        texts = labelled_texts(
-            cases, loaded.tokenizer, metric.max_length, assistant_only_loss=metric.assistant_only_loss
-        )
+        texts = loaded.rows.take_texts(cases, metric)
         self.on_done({row: skip for row, skip in texts.items() if isinstance(skip, Skip)})
         rows = [(row, *text) for row, text in texts.items() if not isinstance(text, Skip)]
         rows.sort(key=lambda row: -len(row[1]))

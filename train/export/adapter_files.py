@@ -22,6 +22,7 @@ from train.export.exportable import no_adapter
 from train.model.base_model import COMMIT, BaseModel
 from train.model.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from train.model.folder import FolderFiles
+from train.model.generation import write_settings
 from train.model.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class AdapterFormat:
             config["base_model_name_or_path"] = self.base.name
             config["revision"] = self.base.revision if COMMIT.fullmatch(self.base.revision) else None
             (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+        write_settings(self.base, folder)
         after_tensor()
         return {ADAPTER_WEIGHTS: sha256_of(adapter / ADAPTER_WEIGHTS)}
 
@@ -71,8 +73,8 @@ class AdapterFormat:
         if not is_hub_id(self.base.name):
             return {}
         return {
-            ADAPTER_WEIGHTS: f"run `vllm serve {self.base.name} --enable-lora --lora-modules {served_name(name)}=.` "
-            "in this folder, for an OpenAI-compatible server by vLLM."
+            ADAPTER_WEIGHTS: f"run `vllm serve {self.base.name} --enable-lora --lora-modules {served_name(name)}=. "
+            "--generation-config .` in this folder, for an OpenAI-compatible server by vLLM."
         }
 
 

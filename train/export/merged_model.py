@@ -19,14 +19,13 @@ from train.export.safetensors_file import TYPES, write_safetensors
 from train.model.base_model import BaseModel
 from train.model.files import CONFIG, INDEX, WEIGHTS
 from train.model.folder import FolderFiles
-from train.model.generation import end_ids_of, stored_settings
+from train.model.generation import write_settings
 from train.model.tokenizer import TOKENIZER_FILES, load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-GENERATION_CONFIG = "generation_config.json"
 NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """The types that a config names, as safetensors names them."""
 
@@ -103,13 +102,4 @@ def _write_config(weights: MergedWeights, base: BaseModel, folder: Path, dtype: 
     if weights.is_untied:
         config["tie_word_embeddings"] = False
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-    _write_generation_config(base, folder)
-
-
-def _write_generation_config(base: BaseModel, folder: Path) -> None:
-    """Copy the settings of the base model, with all tokens that end an answer."""
-    stored = base.folder / GENERATION_CONFIG
-    settings = stored_settings(base.folder)
-    ends = end_ids_of(settings, load_tokenizer(base))
-    document = json.loads(stored.read_text("utf-8")) if stored.is_file() else settings.to_diff_dict()
-    (folder / GENERATION_CONFIG).write_text(json.dumps(document | {"eos_token_id": ends}, indent=2), "utf-8")
+    write_settings(base, folder)

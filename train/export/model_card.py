@@ -15,6 +15,9 @@ _USE = """    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
     model = AutoModelForCausalLM.from_pretrained("PATH OF THIS FOLDER")"""
+_ENDS = """    from transformers import GenerationConfig  # the base model may not name the token that ends an answer
+
+    model.generation_config = GenerationConfig.from_pretrained("PATH OF THIS FOLDER")"""
 
 
 def model_card(facts: TunedFacts, receipt: Receipt, deployment: Mapping[str, str], licence: str | None = None) -> str:
@@ -65,6 +68,12 @@ def _training(facts: TunedFacts) -> Iterator[str]:
         yield f"- run time: {duration(facts.run_time_s)}"
     yield f"- cost: {facts.cost or 'not known, as the service has no price for the devices'}"
     yield ""
+    if facts.quantised_by is not None:
+        yield (
+            f"The losses were measured on rounded base weights (`{facts.quantised_by}`). These files are for the base "
+            "weights as they are, and answer slightly differently; `ftlab eval` measures them so."
+        )
+        yield ""
     yield "The settings that differ from the defaults:"
     yield ""
     yield from (f"    {line}" for line in facts.config.rstrip().splitlines())
@@ -104,6 +113,8 @@ def _running(receipt: Receipt, deployment: Mapping[str, str]) -> Iterator[str]:
     yield ""
     if receipt.format != "gguf":
         yield from _USE.splitlines()
+        if receipt.format == "adapter":
+            yield from _ENDS.splitlines()
         yield ""
     for name, sentence in deployment.items():
         yield f"- `{name}`: {sentence}"

@@ -27,13 +27,15 @@ class TunedFacts:
     base_revision: str | None = None
     tuning: str = ""
     """Method and tuning: `sft, lora`."""
+    quantised_by: str | None = None
+    """The setting that rounded the base weights of the training."""
     step: int = 0
     datasets: tuple[tuple[str, int], ...] = ()
     """Names, with the number of rows."""
     config: str = ""
     """The settings that differ from their defaults, as YAML."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """The newest value of each loss at this step or before."""
+    """The newest training loss at this step or before, and the eval losses of this step."""
     measured: tuple[MeasuredMetric, ...] = ()
     cost: str | None = None
     run_time_s: float | None = None

@@ -7,7 +7,14 @@ from typing import Any
 
 from ftlab.schemas import NoticePayload
 from train.plan import RunLink
-from train.reporting.alarm_rules import DataWaitRule, EvalLossRule, FlatLossRule, GradNormRule, SpeedRule
+from train.reporting.alarm_rules import (
+    DataWaitRule,
+    EvalLossRule,
+    FlatLossRule,
+    GradNormRule,
+    RewardRule,
+    SpeedRule,
+)
 from train.reporting.run_metrics import StepMeter
 
 TIMER_INTERVAL_S = 1.0
@@ -16,14 +23,16 @@ TIMER_INTERVAL_S = 1.0
 class RunAlarms:
     """Emits a notice when a rule raises an alarm. Only rank 0 has one."""
 
-    def __init__(self, link: RunLink, meter: StepMeter, *, warmup_steps: int) -> None:
+    def __init__(self, link: RunLink, meter: StepMeter, *, warmup_steps: int, learns_from_prompts: bool) -> None:
+        """With `learns_from_prompts`, the loss says little, and the rewards are watched instead."""
         self._link = link
         self._meter = meter
         self._data_wait = DataWaitRule()
         self._speed = SpeedRule()
         self._grad_norm = GradNormRule()
         self._eval_loss = EvalLossRule()
-        self._flat_loss = FlatLossRule(warmup_steps)
+        self._flat_loss = None if learns_from_prompts else FlatLossRule(warmup_steps)
+        self._rewards = RewardRule()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -56,9 +65,11 @@ class RunAlarms:
         rules = {
             "grad_norm": self._grad_norm.logged,
             "eval_loss": self._eval_loss.logged,
-            "loss": self._flat_loss.logged,
         }
-        return [check(step, values[name]) for name, check in rules.items() if name in values]
+        if self._flat_loss is not None:
+            rules["loss"] = self._flat_loss.logged
+        found = [check(step, values[name]) for name, check in rules.items() if name in values]
+        return [*found, self._rewards.logged(step, values)]
 
     def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(TIMER_INTERVAL_S):

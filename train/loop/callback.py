@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftlab.manifest import Manifest
 from ftlab.schemas import MetricsPayload, NoticePayload, ProgressPayload
-from ftlab.schemas.events import RunPart
+from ftlab.schemas.events import EVALUATION_CHANGED, RunPart
 from train.all_ranks import barrier, is_main_rank
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
@@ -44,22 +44,38 @@ class RunCallback(TrainerCallback):
     """Connects a transformers `Trainer` to its `RunLink`."""
 
     def __init__(
-        self, run: RunContext, base: BaseModel, schedule: RowSchedule, *, has_eval: bool, resumed: Manifest | None
+        self,
+        run: RunContext,
+        base: BaseModel,
+        schedule: RowSchedule,
+        *,
+        evaluation: str | None,
+        resumed: Manifest | None,
     ) -> None:
+        """`evaluation` is that of `evaluation_identity`; `None` without evaluation rows."""
         self._plan, self._link = run.plan, run.link
         self._heartbeat, self._stop_poll = run.heartbeat, run.stop_poll
         self._base = base
         self._schedule = schedule
-        self._conditions = ConditionsReader(run.plan, schedule)
-        self._has_eval = has_eval
+        self._conditions = ConditionsReader(run.plan, schedule, evaluation)
+        self._has_eval = evaluation is not None
         self._resumed = resumed
+        self.evaluation_changes = self._conditions.evaluation_changes(resumed) if resumed and self._has_eval else []
+        """Why earlier eval losses of the job cannot be compared with those of this attempt; empty where they can."""
         self._resume_report: ResumeReport | None = None
         self._restored_rng: str | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._meter = StepMeter()
         self.step_timer = StepTimer(use_cuda=run.plan.use_cuda)
-        warmup_steps = run.plan.config.training.num_warmup_steps(schedule.lr_steps)
-        self._alarms = RunAlarms(run.link, self._meter, warmup_steps=warmup_steps) if is_main_rank() else None
+        self._alarms: RunAlarms | None = None
+        if is_main_rank():
+            config = run.plan.config
+            self._alarms = RunAlarms(
+                run.link,
+                self._meter,
+                warmup_steps=config.training.num_warmup_steps(schedule.lr_steps),
+                learns_from_prompts=config.method.learns_from_prompts,
+            )
         self._progress_emitted = 0.0
         self._is_save_requested = False
         self._is_record_checked = False
@@ -156,6 +172,8 @@ class RunCallback(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
             self._resume_report = ResumeReport(self._resumed, state.log_history)
+        if self.evaluation_changes:
+            self._forget_evaluations(state)
         for entry in state.log_history:
             self._newest |= {name: (entry["step"], value) for name, value in series_of(entry).items()}
         if self._alarms is not None:
@@ -264,6 +282,17 @@ class RunCallback(TrainerCallback):
         self._meter.other_work_began()
         if self._resumed is not None and (state.global_step > self._resumed.step or self.stopped_by is None):
             self._report_resume({})
+
+    def _forget_evaluations(self, state: TrainerState) -> None:
+        """Leave the earlier eval losses out of the choice of the best step, and of early stopping."""
+        for entry in state.log_history:
+            entry.pop("eval_loss", None)
+        if state.is_world_process_zero:
+            message = (
+                f"Eval losses from step {state.global_step} on cannot be compared with earlier ones: "
+                f"{'; '.join(self.evaluation_changes)}. The best checkpoint is chosen by the later ones alone."
+            )
+            self._link.emit(NoticePayload(code=EVALUATION_CHANGED, message=message))
 
     def _check_record(self, args: TrainingArguments, state: TrainerState, parts: dict[str, Any]) -> None:
         """Report settings that are not in force, now that everything has been set up."""

@@ -49,6 +49,7 @@ from train.loop.prompt_samples import PromptSampler
 from train.loop.resumed_optimizer import OptimizerSettings, load_schedule
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
 from train.loop.sharded_training import ShardedTraining, local, reshard
+from train.model.generation import write_settings_of_adapter
 from train.model.initial_adapter import InitialAdapter, load_trained
 from train.model.load import undo_cast
 from train.plan import StopKind
@@ -337,8 +338,12 @@ class ExactResume(ShardedTraining):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if self._initial_adapter is not None and self.args.should_save:
-            assert output_dir is not None
+        if not self.args.should_save:
+            return
+        assert output_dir is not None
+        if isinstance(self.model, PeftModel):
+            write_settings_of_adapter(self.model, Path(output_dir))
+        if self._initial_adapter is not None:
             self._initial_adapter.write(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -1,5 +1,6 @@
 """Generation of answers outside of a method's own sampling: how it ends, and the mode of the model meanwhile."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,8 +12,10 @@ from jinja2 import TemplateError
 from peft import PeftModel
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model.tokenizer import special_tokens
+from train.model.base_model import BaseModel
+from train.model.tokenizer import load_tokenizer, special_tokens
 
+GENERATION_CONFIG = "generation_config.json"
 _PROBE = [{"role": "user", "content": "Ready?"}, {"role": "assistant", "content": "Certainly."}]
 
 
@@ -61,6 +64,22 @@ def stored_settings(folder: Path) -> GenerationConfig:
         return GenerationConfig.from_pretrained(folder)
     except OSError:  # it has no file of them
         return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+
+
+def write_settings(base: BaseModel, folder: Path) -> None:
+    """Write the settings of the base model beside its tuned weights, with all tokens that end an answer."""
+    stored = base.folder / GENERATION_CONFIG
+    settings = stored_settings(base.folder)
+    ends = end_ids_of(settings, load_tokenizer(base))
+    document = json.loads(stored.read_text("utf-8")) if stored.is_file() else settings.to_diff_dict()
+    (folder / GENERATION_CONFIG).write_text(json.dumps(document | {"eos_token_id": ends}, indent=2), "utf-8")
+
+
+def write_settings_of_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the settings of a model beside its adapter, which PEFT saves alone. A reward model has none."""
+    settings: GenerationConfig | None = getattr(model.get_base_model(), "generation_config", None)
+    if settings is not None:
+        (folder / GENERATION_CONFIG).write_text(json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True), "utf-8")
 
 
 def generation_config(

@@ -19,11 +19,12 @@ its MLflow run.{source}
 
 """
 _USE = """    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
     base = AutoModelForCausalLM.from_pretrained("{weights}")
     model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
+    model.generation_config = GenerationConfig.from_pretrained("PATH OF THIS FOLDER")  # where an answer ends
 """
 _USE_REWARD = """It is a reward model: it gives a conversation a number, higher for a better answer. It does not write
 text.

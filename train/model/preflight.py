@@ -257,6 +257,12 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method '{config.method.type}' "
             "trains without dropout."
         )
+    method = config.method
+    if isinstance(method, GrpoMethod) and method.num_iterations == 1 and "epsilon" in method.model_fields_set:
+        unused.append(
+            f"method.epsilon ({method.epsilon:g}) is not used, because method.num_iterations is 1: answers are trained "
+            "once, by the model that generated them, and no probability has moved."
+        )
     if config.resources.sharding == "fsdp" and config.resources.num_workers == 1:
         unused.append("resources.sharding ('fsdp') is not used, because there is one worker.")
     unused += [

@@ -6,10 +6,18 @@ documented in docs/howto/watch-a-job.md.
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from statistics import fmean, median, stdev
 
 from ftlab.schemas import NoticePayload
-from ftlab.schemas.events import DATA_WAIT_HIGH, EVAL_LOSS_RISING, GRAD_NORM_HIGH, LOSS_FLAT, SPEED_DROPPED
+from ftlab.schemas.events import (
+    DATA_WAIT_HIGH,
+    EVAL_LOSS_RISING,
+    GRAD_NORM_HIGH,
+    LOSS_FLAT,
+    REWARDS_EQUAL,
+    SPEED_DROPPED,
+)
 
 MAX_DATA_WAIT_SHARE = 0.05
 DATA_WAIT_WINDOW_S = 60.0
@@ -37,6 +45,8 @@ FLAT_LOSS_POINTS = 100
 """Logged losses at the first check; the following ones come at twice as many each time."""
 MAX_FLAT_CHANGE = 0.01
 MOVED_STANDARD_ERRORS = 3.0
+
+EQUAL_REWARDS_STREAK = 10
 
 
 class Condition:
@@ -215,4 +225,27 @@ class FlatLossRule:
             message=f"The loss has not changed since the first step: its mean was {fmean(first):.4g} over the first "
             f"{half} logged steps and {fmean(second):.4g} over the next {len(second)}. Likely causes: "
             "training.learning_rate is too small, the rows have hardly any trained tokens, or no weight is trained.",
+        )
+
+
+class RewardRule:
+    """Generated answers of which all to each prompt get the same reward: they are compared, so nothing is learned."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._streak = 0
+
+    def logged(self, step: int, values: Mapping[str, float]) -> NoticePayload | None:
+        if "frac_reward_zero_std" not in values:
+            return None  # the values of an evaluation, or of a method without rewards
+        self._streak = self._streak + 1 if values["frac_reward_zero_std"] == 1.0 else 0
+        if not self._condition.begins(self._streak >= EQUAL_REWARDS_STREAK):
+            return None
+        cut = values.get("completions/clipped_ratio", 0.0)
+        return NoticePayload(
+            code=REWARDS_EQUAL,
+            message=f"All answers to each prompt got the same reward in the last {EQUAL_REWARDS_STREAK} logged steps, "
+            f"{values.get('reward', 0.0):.4g} on average at step {step}, so the rewards teach nothing. Check that "
+            "method.rewards can distinguish the answers: the prompts may be too hard or too easy, or the answers too "
+            f"long ({cut:.0%} of them are cut off at method.max_completion_length).",
         )

@@ -2,6 +2,8 @@
 
 import json
 import re
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import regex
@@ -22,6 +24,17 @@ _NUMBER = re.compile(
     r"(?:(?<![\w.])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d{1,3})?"
 )
 
+_PART = re.compile(
+    r"\(\?\#[^)]*\)"  # a comment
+    r"|\\N\{[^}]*\}|\\."  # an escape
+    r"|\[\^?\]?(?:\\.|[^\]\\])*\]"  # a set
+    r"|\{(?!\})[0-9]*(?:,[0-9]*)?\}"  # a quantifier
+    r"|\{",
+    re.DOTALL,
+)
+"""Parts of a regular expression in which braces and brackets have a meaning, and a brace that has none."""
+_PART_OF_VERBOSE = re.compile(r"\#[^\n]*|" + _PART.pattern, re.DOTALL)
+
 
 def exact_match(answer: str, reference: str, *, strip: bool, ignore_case: bool) -> float:
     """Whether the answer is the reference, up to white space and case where that is allowed."""
@@ -36,9 +49,31 @@ def matches(answer: str, pattern: str, *, full_match: bool) -> float:
     """Whether the pattern matches the answer, or a part of it."""
     find = regex.fullmatch if full_match else regex.search
     try:
-        return float(find(pattern, answer, timeout=MATCH_TIMEOUT_S) is not None)
+        return float(find(_for_regex(pattern), answer, timeout=MATCH_TIMEOUT_S) is not None)
     except TimeoutError:
         return 0.0
+
+
+@lru_cache(maxsize=256)
+def _for_regex(pattern: str) -> str:
+    """The pattern as the library `regex` must get it, to match what Python's `re` does.
+
+    `regex` has a time limit, but it reads `{e}` behind a group as leave to match approximately, and refuses
+    `\\frac{d}{dx}`, where `re` takes braces that are no quantifier for themselves, as it does brackets within a set.
+    """
+    is_verbose = re.compile(pattern).flags & re.VERBOSE
+    return (_PART_OF_VERBOSE if is_verbose else _PART).sub(_escaped, pattern)
+
+
+def _escaped(part: re.Match[str]) -> str:
+    found = part[0]
+    if found == "{":
+        return r"\{"
+    if found.startswith("["):
+        return "[" + re.sub(
+            r"\\.|\[", lambda inner: inner[0] if len(inner[0]) > 1 else r"\[", found[1:], flags=re.DOTALL
+        )
+    return found
 
 
 def numeric_match(answer: str, reference: str, tolerance: float) -> float:
@@ -46,11 +81,10 @@ def numeric_match(answer: str, reference: str, tolerance: float) -> float:
     given, expected = last_number(answer), last_number(reference)
     if given is None or expected is None:
         return 0.0
-    # Infinities are equal, although their difference is NaN.
-    return float(given == expected or abs(given - expected) <= tolerance)
+    return float(abs(given - expected) <= Decimal(str(tolerance)))
 
 
-def last_number(text: str) -> float | None:
+def last_number(text: str) -> Decimal | None:
     """The last number of a text, such as `-1,234.5`, `.5` or `2e3`; `None` where it has none."""
     found = None
     for match in _NUMBER.finditer(text):
@@ -58,7 +92,7 @@ def last_number(text: str) -> float | None:
             found = match[0]
     if found is None or len(found) > MAX_NUMBER_CHARS:
         return None
-    return float(found.replace(",", "").replace(MINUS_SIGN, "-"))
+    return Decimal(found.replace(",", "").replace(MINUS_SIGN, "-"))
 
 
 def follows_schema(answer: str, validator: Draft202012Validator | None) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftlab.cli.evaluate import _document, _lines, _metric, _verdict
+from ftlab.cli.evaluate import _cut_answers, _document, _lines, _metric, _verdict
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.evaluation_results import EvaluationResults, MetricResult, ModelResult, PairedTest
 from ftlab.schemas.job_file import parse_any_config
@@ -49,6 +49,20 @@ def test_tasks_are_names_or_mappings_and_need_no_dataset():
 def test_only_a_significant_difference_is_called_better_or_worse(difference, p_value, lower, verdict):
     test = PairedTest(metric="f1", model="model", other="base", difference=difference, p_value=p_value)
     assert _verdict(MetricResult(metric="f1", is_lower_better=lower), test) == verdict
+
+
+def test_perplexities_over_other_tokens_are_called_not_comparable():
+    test = PairedTest(metric="perplexity", model="model", other="base", num_rows=4, is_comparable=False)
+    assert _verdict(MetricResult(metric="perplexity"), test) == "not comparable, other tokens"
+
+
+def test_answers_that_were_cut_off_are_counted():
+    models = [
+        ModelResult(key="base", name="org/name", num_answers=40, num_cut_answers=12),
+        ModelResult(key="model", name="job:a", base="base", num_answers=40),
+    ]
+    found = EvaluationResults(job_id="job-1", dataset_id="ds-1", num_rows=40, models=models)
+    assert list(_cut_answers(found)) == ["12 of 40 answers of org/name were cut off at generation.max_new_tokens."]
 
 
 def test_the_base_has_no_difference_and_skipped_rows_are_named():

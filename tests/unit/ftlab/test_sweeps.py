@@ -110,6 +110,58 @@ def test_a_key_of_any_length_is_named_in_one_line():
     assert "\x1b" not in found
 
 
+GRPO = {"type": "grpo", "rewards": [{"type": "json_schema"}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "metric", "other"),
+    [
+        ({"type": "sft"}, "max_length", "eval_loss", "train_samples"),
+        ({"type": "sft"}, "max_length", "loss", "tokens_per_s"),
+        ({"type": "sft"}, "label_smoothing_factor", "loss", "eval_loss"),
+        ({"type": "dpo"}, "beta", "eval_loss", "eval_rewards/accuracies"),
+        ({"type": "dpo"}, "beta", "eval_rewards/margins", "eval_logps/chosen"),
+        ({"type": "kto"}, "desirable_weight", "eval_loss", "eval_logps/chosen"),
+        ({"type": "reward"}, "center_rewards_coefficient", "eval_loss", "eval_accuracy"),
+        (GRPO, "temperature", "eval_reward", "step_time_s"),
+    ],
+)
+def test_a_setting_that_the_metric_is_computed_with_cannot_be_varied(
+    method: dict[str, Any], field: str, metric: str, other: str
+):
+    name, values = f"method.{field}", [512, 1024] if field == "max_length" else [0.1, 0.2]
+    fields = {"job": JOB | {"method": method}, "parameters": {name: values}}
+    message = refusal(**fields, objective={"metric": metric})
+    assert f"parameters.{name} cannot be varied with objective.metric '{metric}'" in message
+    assert check_sweep(sweep_of(**fields, objective={"metric": other})).max_trials == 20
+    one = fields | {"parameters": {name: values[:1]}, "objective": {"metric": metric}}
+    assert check_sweep(sweep_of(**one)).max_trials == 20
+
+
+@pytest.mark.parametrize(
+    ("objective", "is_minimised"),
+    [
+        ({}, True),
+        ({"metric": "loss"}, True),
+        ({"metric": "grad_norm"}, True),
+        ({"metric": "eval_reward"}, False),
+        ({"metric": "eval_rewards/accuracies"}, False),
+        ({"metric": "eval_rewards/margins"}, False),
+        ({"metric": "eval_rewards/rejected"}, True),
+        ({"metric": "rewards/json_schema/mean"}, False),
+        ({"metric": "eval_mean_token_accuracy"}, False),
+        ({"metric": "eval_margin"}, False),
+        ({"metric": "reward_std"}, True),
+        ({"metric": "eval_reward", "direction": "minimise"}, True),
+    ],
+)
+def test_rewards_and_accuracies_are_maximised(objective: dict[str, str], is_minimised: bool):
+    sweep = sweep_of(objective=objective)
+    assert sweep.objective.is_minimised is is_minimised
+    again = SweepConfig.model_validate_json(sweep.model_dump_json(exclude_unset=True))
+    assert again.objective.is_minimised is is_minimised
+
+
 def test_the_rungs_are_multiples_of_the_first():
     method = {"type": "successive_halving", "min_steps": 10, "reduction_factor": 3}
     assert check_sweep(sweep_of(method=method)).rungs == (10, 30)

@@ -41,7 +41,7 @@ class Evaluator:
             train_set=Dataset.from_list([{"input_ids": [1, 2], "labels": [1, 2]}]),
             eval_set=None,
             schedule=schedule,
-            callback=RunCallback(run, base, schedule, has_eval=True, resumed=None),
+            callback=RunCallback(run, base, schedule, evaluation="rows", resumed=None),
             resume_from=None,
             evaluates_first=False,
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError
 from ftlab.schemas import EventKind
@@ -160,6 +160,8 @@ def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job
     base = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny")
     adapted = PeftModel.from_pretrained(base, job.folder / "model")
     assert eval_loss_of(adapted, job) == pytest.approx(losses[best], rel=1e-4)
+    turn_end = AutoTokenizer.from_pretrained(job.folder / "model").convert_tokens_to_ids("<|im_end|>")
+    assert turn_end in GenerationConfig.from_pretrained(job.folder / "model").eos_token_id
 
 
 def test_the_last_checkpoint_is_delivered_where_the_best_is_not_wanted(job: Job):

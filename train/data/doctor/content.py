@@ -40,6 +40,8 @@ _SCRIPTS = (
 )  # fmt: skip
 SCRIPT_CHARS = 200
 """Number of characters at the beginning of a message that decide its script."""
+MIN_REPEATED_CHARS = 20
+"""Shorter answers, such as a greeting or a class, may well equal the message or the answer before them."""
 
 
 def messages_of(row: Row) -> list[Message]:
@@ -90,6 +92,8 @@ class ContentCheck:
             found[CheckRule.ROLE_ORDER] = oddity
         if not _has_words(row, messages):
             found[CheckRule.EMPTY_ROW] = "The text to train on has no visible characters."
+        if repeated := _repeated_answer(row):
+            found[CheckRule.REPEATED_ANSWER] = repeated
         if mismatch := _script_mismatch(messages):
             found[CheckRule.SCRIPT_MISMATCH] = mismatch
         return list(found.items())
@@ -176,6 +180,32 @@ def _has_words(row: Row, messages: list[Message]) -> bool:
     return not answers or any(
         message.get("tool_calls") or not INVISIBLE.fullmatch(message["content"]) for message in answers
     )
+
+
+def _repeated_answer(row: Row) -> str | None:
+    """The first answer to learn that says only what the message before it, or the answer before it, has said."""
+    if row.get("label") is False:
+        return None
+    conversation = row.get("messages") or [
+        *row.get("prompt", ()),
+        *(row.get("chosen") or row.get("completion") or ()),
+    ]
+    earlier_answer: int | None = None
+    for place, message in enumerate(conversation):
+        if message["role"] != "assistant":
+            continue
+        for before in dict.fromkeys((place - 1, earlier_answer)):
+            if before is not None and before >= 0 and _only_repeats(message, conversation[before]):
+                return f"Message {place + 1} (assistant) only repeats message {before + 1}."
+        earlier_answer = place
+    return None
+
+
+def _only_repeats(answer: Message, before: Message) -> bool:
+    if answer.get("weight") == 0 or answer.get("tool_calls"):
+        return False
+    said, repeated = before["content"].strip(), answer["content"].strip()
+    return len(said) == len(repeated) >= MIN_REPEATED_CHARS and said.casefold() == repeated.casefold()
 
 
 @lru_cache(maxsize=65_536)

@@ -27,7 +27,7 @@ from train.model.tokenizer import special_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 9
+VERSION = 10
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""

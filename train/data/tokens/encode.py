@@ -113,7 +113,7 @@ def tokenise(
     with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
         before: tuple[list[TokenisedRow], Future[list[Encoding]]] | None = None
         for batch in _with_frozen_gc(_in_batches(rendered())):
-            texts = [text.text for row in batch for text in row.texts]
+            texts = [text.text[text.bos :] for row in batch for text in row.texts]
             # Queued behind the previous batch, so that the tokenizer is never idle.
             encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
             on_rendered(batch)
@@ -174,6 +174,11 @@ def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def encode_text(text: RenderedRow, backend: "Tokenizer") -> "Encoding":
+    """The tokens of a text as training and inference read them."""
+    return _as_at_inference(backend.encode(text.text[text.bos :], add_special_tokens=False), text, backend)
 
 
 def conversations(row: Row, renderer: Renderer) -> list[tuple[str, Row]]:
@@ -266,27 +271,29 @@ def _tokenised(
     """The rows with their tokens."""
     found = iter(encodings.result())
     for row in rows:
-        row.encodings = [_split_at_boundary(next(found), text, backend) for text in row.texts]
+        row.encodings = [_as_at_inference(next(found), text, backend) for text in row.texts]
         row.turns = turns_of(row.encodings, row.texts)
     return rows
 
 
-def _split_at_boundary(encoding: "Encoding", text: RenderedRow, backend: "Tokenizer") -> "Encoding":
-    """The tokens of a text in which none crosses from the prompt into the completion.
+def _as_at_inference(encoding: "Encoding", text: RenderedRow, backend: "Tokenizer") -> "Encoding":
+    """The tokens of a text as they are at inference, where the bos and the prompt are not tokenised with what follows.
 
-    At inference the prompt is tokenised alone. A token across the boundary would be trained with characters of the
-    prompt in it, or leave out the first ones of the completion.
+    `encoding` is that of the text behind `text.bos`. A token across the boundary of prompt and completion would be
+    trained with characters of the prompt in it, or leave out the first ones of the completion.
     """
     from tokenizers import Encoding
 
-    boundary = text.boundary
-    if not boundary or _token_that_begins_at(encoding, boundary) is not None:
-        return encoding
-    parts = (text.text[:boundary], text.text[boundary:])
-    split = Encoding.merge(backend.encode_batch(parts, add_special_tokens=False), growing_offsets=True)
+    bos = [backend.encode(text.text[: text.bos], add_special_tokens=False)] if text.bos else []
+    whole = Encoding.merge([*bos, encoding], growing_offsets=True) if bos else encoding
+    boundary = text.boundary or 0
+    if boundary <= text.bos or _token_that_begins_at(whole, boundary) is not None:
+        return whole
+    parts = (text.text[text.bos : boundary], text.text[boundary:])
+    split = Encoding.merge([*bos, *backend.encode_batch(parts, add_special_tokens=False)], growing_offsets=True)
     # Some tokenizers begin every text with a space (Llama 2), which here would come between the two.
-    whole, joined = (backend.decode(each.ids, skip_special_tokens=False) for each in (encoding, split))
-    return split if whole == joined else encoding
+    read, joined = (backend.decode(each.ids, skip_special_tokens=False) for each in (whole, split))
+    return split if read == joined else whole
 
 
 def _search_range(offsets: list[Span], span: Span) -> Span:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 7
+VERSION = 8
 """Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
 _COLUMNS = {RowKind.PREFERENCE: PAIR_COLUMNS, RowKind.UNPAIRED: RATED_COLUMNS}

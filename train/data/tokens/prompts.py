@@ -15,9 +15,9 @@ import numpy as np
 from ftlab.files import sync
 from train.data.rows.canonical import Message, Row
 from train.data.tokens.arrow_rows import DATA_FILE
-from train.data.tokens.encode import Tokens, backend_of
+from train.data.tokens.encode import Tokens, backend_of, encode_text
 from train.data.tokens.pack import Lengths
-from train.data.tokens.render import Renderer
+from train.data.tokens.render import RenderedRow, Renderer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,8 +51,8 @@ def prompts(
             # A conversation that begins with its only answer has no prompt.
             yield None
             continue
-        text = prompt_text(number, row, messages[: place + 1], renderer)
-        ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        text = rendered_prompt(number, row, messages[: place + 1], renderer)
+        ids = np.asarray(encode_text(text, backend).ids, dtype=np.int32)
         yield Prompt(number, ids, reference_of(row))
 
 
@@ -73,13 +73,13 @@ def _answer_place(messages: Sequence[Message]) -> int:
     return max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
 
 
-def prompt_text(number: int, row: Row, messages: list[Message], renderer: Renderer) -> str:
+def rendered_prompt(number: int, row: Row, messages: list[Message], renderer: Renderer) -> RenderedRow:
     """What the model reads before it writes the last of the `messages`. Raise what `Renderer.render` raises."""
     if renderer.template.origin != "none":
-        return renderer.render_prompt(number, messages[:-1], row.get("tools"))
+        return RenderedRow(renderer.render_prompt(number, messages[:-1], row.get("tools")), [])
     context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:-1]]
     rendered = renderer.render(number, row | {"messages": [*context, messages[-1] | {"weight": 1}]})
-    return rendered.text[: rendered.spans[-1][0]]
+    return RenderedRow(rendered.text[: rendered.spans[-1][0]], [], bos=rendered.bos)
 
 
 def write_prompts(rows: Iterable[Prompt], folder: Path) -> Lengths:

@@ -47,6 +47,9 @@ class RenderedRow:
     """Character at which the completion begins whose prompt has tokens of its own, as it has at inference."""
     has_all_turns: bool = True
     """False for a long row whose turns were searched only as far as the row is kept."""
+    bos: int = 0
+    """Characters of a bos behind which the tokenizer would split the first word otherwise than at inference, where the
+    text is tokenised without it."""
 
 
 class Renderer:
@@ -71,6 +74,7 @@ class Renderer:
             # The same way for all rows, since marks may cover slightly more or less of a turn.
             self._goes_by_marks = self.template.has_marks and self._rewrites_turns()
         self._bos = _leading_bos(tokenizer)
+        self._bos_apart = len(self._bos) if self._bos and _splits_otherwise_behind(self._bos, tokenizer) else 0
         self._eos = tokenizer.eos_token or ""
 
     def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
@@ -111,6 +115,7 @@ class Renderer:
             is_verbatim=known is not None and tools is None,
             boundary=boundary,
             has_all_turns=limit is None,
+            bos=self._bos_apart if self.template.origin == "none" else 0,
         )
 
     def render_prompt(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
@@ -163,7 +168,7 @@ class Renderer:
     def _render_text(self, text: str) -> RenderedRow:
         """Render plain text, which is trained on whole, with its end."""
         whole = "".join([self._bos, *self._without_ends([text]), self._eos])
-        return RenderedRow(whole, [(0, len(whole))])
+        return RenderedRow(whole, [(0, len(whole))], bos=self._bos_apart)
 
     def _without_ends(self, lines: list[str]) -> list[str]:
         """The lines without the bos and eos that they bring along, since each is written once around them."""
@@ -297,6 +302,16 @@ def _leading_bos(tokenizer: "PreTrainedTokenizerBase") -> str:
     """The bos token as text if the tokenizer itself would prepend it."""
     bos: str | None = tokenizer.bos_token
     return bos if bos and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
+
+
+def _splits_otherwise_behind(bos: str, tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a word has other tokens behind a written bos than at the beginning of a text.
+
+    A Metaspace tokenizer with the scheme `first` (Llama 2, early Mistral) puts a space before the first word of a text
+    only, and takes the bos for that.
+    """
+    behind, alone, word = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"{bos}a", bos, "a"))
+    return bool(behind != alone + word)
 
 
 def with_parsed_calls(message: Message) -> Message:

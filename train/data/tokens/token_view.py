@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from train.data.rows.canonical import CanonicalFile, Kind
-from train.data.tokens.encode import backend_of, conversations, token_ranges
-from train.data.tokens.prompts import ANY_ANSWER, prompt_text
+from train.data.tokens.encode import backend_of, conversations, encode_text, token_ranges
+from train.data.tokens.prompts import ANY_ANSWER, rendered_prompt
 from train.data.tokens.render import RenderedRow, Renderer
 from train.model.tokenizer import special_tokens
 
@@ -26,15 +26,16 @@ def token_rows(
     tokenizer: "PreTrainedTokenizerBase",
     *,
     number: int,
-    max_length: int | None,
+    max_length: int,
     assistant_only_loss: bool,
+    packing: bool = False,
 ) -> list[TokenRow]:
     """The tokens of row `number`, counted from 1, of a canonical file: two lists for a pair, one for all others.
 
-    `max_length` is where rows are cut, if they are. A long row is shown in part, see `MAX_TOKENS` and `MAX_CUT_OFF`,
-    and counted whole. Raise `NotFoundError` when there is no such row,
-    `DatasetInvalidError` when the chat template refuses it, and `InvalidRequestError` with code
-    `tokenizer_unsupported` or `chat_template_unsupported`.
+    Rows are cut at `max_length`; with `packing`, they are split there, and the first token of each piece is not
+    trained. A long row is shown in part, see `MAX_TOKENS` and `MAX_CUT_OFF`, and counted whole. Raise `NotFoundError`
+    when there is no such row, `DatasetInvalidError` when the chat template refuses it, and `InvalidRequestError` with
+    code `tokenizer_unsupported` or `chat_template_unsupported`.
     """
     backend = backend_of(tokenizer)
     with CanonicalFile.open(rows) as file:
@@ -46,11 +47,11 @@ def token_rows(
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     special_ids = set(special_tokens(tokenizer))
     if file.kind is Kind.PROMPTS:
-        text = prompt_text(number, row, [*row["prompt"], ANY_ANSWER], renderer)
-        return [_token_row(number, line, "", RenderedRow(text, []), backend, special_ids, max_length)]
+        texts = [("", rendered_prompt(number, row, [*row["prompt"], ANY_ANSWER], renderer))]
+    else:
+        texts = [(part, renderer.render(number, each)) for part, each in conversations(row, renderer)]
     return [
-        _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
-        for part, conversation in conversations(row, renderer)
+        _token_row(number, line, part, text, backend, special_ids, max_length, packing=packing) for part, text in texts
     ]
 
 
@@ -61,48 +62,44 @@ def _token_row(
     rendered: RenderedRow,
     backend: "Tokenizer",
     special_ids: set[int],
-    max_length: int | None,
+    max_length: int,
+    *,
+    packing: bool,
 ) -> TokenRow:
-    encoding = backend.encode(rendered.text, add_special_tokens=False)
+    encoding = encode_text(rendered, backend)
     num_tokens = len(encoding)
-    kept = num_tokens if max_length is None else min(num_tokens, max_length)
-    trained = _trained(encoding, rendered, kept)
+    kept = num_tokens if packing else min(num_tokens, max_length)
+    trained = _trained(encoding, rendered, kept, max_length)
     tokens = _tokens(encoding, rendered.text, trained, special_ids, kept)
     return TokenRow(
         row=number,
         line=line,
         part=part,
         num_tokens=num_tokens,
-        num_trained=sum(map(len, trained)),
+        num_trained=len(trained),
         num_truncated=num_tokens - kept,
         num_hidden=num_tokens - len(tokens),
         tokens=tokens,
     )
 
 
-def _trained(encoding: "Encoding", rendered: RenderedRow, kept: int) -> list[range]:
-    """The positions that the loss counts, in order and each once."""
-    places: list[range] = []
-    # The model predicts the next token, so the first one of a row is never a target.
-    done = 1
-    for first, last in token_ranges(encoding, rendered.spans, len(rendered.text)):
-        first, last = max(first, done), min(last, kept)
-        if first < last:
-            places.append(range(first, last))
-            done = last
-    return places
+def _trained(encoding: "Encoding", rendered: RenderedRow, kept: int, piece_length: int) -> set[int]:
+    """The positions that the loss counts."""
+    ranges = token_ranges(encoding, rendered.spans, len(rendered.text))
+    places = {place for first, last in ranges for place in range(first, min(last, kept))}
+    # The model predicts the next token, so the first one of a row, or of a piece of it, is never a target.
+    return places.difference(range(0, kept, piece_length))
 
 
-def _tokens(encoding: "Encoding", text: str, trained: list[range], special_ids: set[int], kept: int) -> list[Token]:
+def _tokens(encoding: "Encoding", text: str, trained: set[int], special_ids: set[int], kept: int) -> list[Token]:
     """The tokens that are shown."""
     shown = min(kept + MAX_CUT_OFF, MAX_TOKENS)
-    learned = {place for places in trained for place in range(places.start, min(places.stop, shown))}
     texts = _texts(text, encoding.offsets[:shown], is_whole=len(encoding) <= shown)
     return [
         Token(
             id=token_id,
             text=token_text,
-            is_trained=place in learned,
+            is_trained=place in trained,
             is_special=token_id in special_ids,
             is_truncated=place >= kept,
         )

@@ -61,6 +61,18 @@ def test_what_the_training_should_take_is_kept_where_an_earlier_job_has_measured
     assert attempt.job().estimated_time_s == 20.0
 
 
+def test_other_processes_write_while_earlier_measurements_are_read(attempt: Attempt, monkeypatch: pytest.MonkeyPatch):
+    def looked_up(*_: object) -> float:
+        with attempt.store.begin() as tx:  # waits until no other transaction writes
+            tx.jobs.lock(attempt.ref)
+        return 7.0
+
+    monkeypatch.setattr(attempt_record, "expected_time_s", looked_up)
+    attempt.running()
+    attempt.log.close()
+    assert (attempt.job().status, attempt.job().estimated_time_s) == (JobStatus.RUNNING, 7.0)
+
+
 def test_without_a_measured_speed_there_is_no_estimate(attempt: Attempt):
     attempt.running(num_tokens=1_000)
     attempt.log.close()

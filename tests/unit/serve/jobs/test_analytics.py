@@ -1,10 +1,13 @@
 """Analytics of jobs over HTTP: what is read from the record, and the comparison with earlier jobs."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ftlab.schemas import CheckpointPayload, MetricsPayload
+from ftlab.schemas import CheckpointPayload, MetricsPayload, NoticePayload
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.events import EVALUATION_CHANGED
+from ftlab.schemas.failures import Change
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store.records import MetricRecord, NewEvent
@@ -58,6 +61,26 @@ def test_a_completed_job_and_an_earlier_one(client, train):
     )
     assert client.get(f"{JOBS}/{earlier}/analytics").json()["earlier_runs"] == []
     assert client.get(f"/api/training/{job}/analytics").json() == found
+
+
+def test_evaluations_before_a_change_of_what_they_measure_are_left_out(client, config, store):
+    job = client.post(JOBS, json=config | {"eval_split": 0.5}).json()["id"]
+    paused = bring(store, job, JobStatus.PAUSED)
+    change = Change(field="method.max_length", from_=1024, to=512)
+    with store.begin() as tx:
+        tx.metrics.add([MetricRecord(job, "eval_loss", 25, 0.2, NOW, 1)])
+        record = tx.jobs.get(job)
+        made = Adjustment(at=NOW, by=AdjustedBy.USER, attempt=1, changes=[change])
+        tx.adjustments.apply(record, record.config, made)
+        tx.jobs.move(paused, JobStatus.QUEUED, now=NOW)
+        epoch = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC)).epoch
+        tx.jobs.claim(job, driver="run-2", cpus=1, gpus=0, resumed_from_step=30, epoch=epoch, now=NOW)
+        tx.metrics.add([MetricRecord(job, "eval_loss", 50, 1.1, NOW, 2)])
+    assert client.get(f"{JOBS}/{job}/analytics").json()["best"]["value"] == 0.2
+    notice = NoticePayload(code=EVALUATION_CHANGED, message="Eval losses cannot be compared with earlier ones.")
+    with store.begin() as tx:
+        tx.events.append(tx.jobs.get(job).ref, [NewEvent(notice, NOW)])
+    assert client.get(f"{JOBS}/{job}/analytics").json()["best"]["value"] == 1.1
 
 
 def test_a_queued_job_has_no_results_yet(client, config):

@@ -19,6 +19,7 @@ from tests.unit.cluster.runs.attempt import claim
 from tests.unit.serve.jobs.test_evaluations import refusal
 from tests.unit.serve.jobs.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
+from tracking.store.records import MetricRecord
 from train.export.run import run
 from train.plan import ExportPlan
 
@@ -92,6 +93,20 @@ def test_an_export_is_listed_with_its_receipt_and_downloaded(trainer: Trainer):
     assert error["code"] == "artifact_not_found"
     assert error["message"].endswith("no artifact of this name; it has merged.")
     assert refusal(trainer.client.get(f"{JOBS}/{job['id']}/exports/..%2Fmerged"), 404)
+
+
+def test_the_card_has_no_eval_loss_of_another_step(trainer: Trainer):
+    tuned, _ = trainer.train("org/tiny-model")
+    with trainer.services.store.begin() as tx:
+        points = {"loss": 7.25, "eval_loss": 9.125, "final_eval_loss": 9.5}
+        tx.metrics.add([MetricRecord(tuned, name, 1, value, datetime.now(UTC), 1) for name, value in points.items()])
+        tx.metrics.add([MetricRecord(tuned, "eval_loss", 3, 8.125, datetime.now(UTC), 1)])
+    job = export(trainer, f"job:{tuned}")
+    card = zipfile.ZipFile(io.BytesIO(trainer.client.get(f"{JOBS}/{job['id']}/exports/merged").content)).read(
+        "README.md"
+    )
+    assert b"- loss: 7.25" in card
+    assert b"eval_loss:" not in card
 
 
 def test_a_model_that_is_exported_cannot_be_deleted_until_the_export_has_ended(trainer: Trainer):

@@ -46,7 +46,13 @@ def write(folder: Path, step: int, *, attempt: int = 1, files: dict[str, bytes] 
 
 
 def commit(
-    folder: Path, step: int, *, eval_loss: float | None = None, attempt: int = 1, files: dict[str, bytes] = FILES
+    folder: Path,
+    step: int,
+    *,
+    eval_loss: float | None = None,
+    attempt: int = 1,
+    files: dict[str, bytes] = FILES,
+    evaluation: str | None = None,
 ) -> tuple[Manifest, str]:
     return checkpoint_files.commit(
         write(folder, step, attempt=attempt, files=files),
@@ -56,6 +62,7 @@ def commit(
         step=step,
         samples=step * 4,
         metrics={} if eval_loss is None else {"eval_loss": eval_loss},
+        conditions=None if evaluation is None else {"evaluation": evaluation},
     )
 
 
@@ -351,6 +358,15 @@ def test_the_best_checkpoint_has_the_lowest_eval_loss(folder: Path):
     for step, eval_loss in ((20, 0.5), (30, 0.3), (40, 0.3), (50, 0.4)):
         commit(folder, step, eval_loss=eval_loss)
     assert best_step(folder) == 30
+
+
+def test_losses_of_another_evaluation_are_not_compared_with_the_newest(folder: Path):
+    commit(folder, 10, eval_loss=0.1, evaluation="long rows")
+    commit(folder, 20, eval_loss=0.5, evaluation="short rows")
+    commit(folder, 30, eval_loss=0.6, evaluation="short rows")
+    assert best_step(folder) == 20
+    commit(folder, 40, eval_loss=0.7)  # an earlier release did not write down what it measured
+    assert best_step(folder) == 10
 
 
 def test_an_eval_loss_that_is_no_number_is_never_the_best(folder: Path):

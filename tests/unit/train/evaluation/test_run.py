@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
+from train.evaluation import cases
+from train.evaluation.cases import Case
 from train.evaluation.row_store import PROGRESS_FILE
 from train.evaluation.run import run
 from train.evaluation.work import LoadedModel, generate
@@ -28,6 +31,7 @@ from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
 from train.plan import DataFile, Ending, EvaluationPlan, MeasuredModel
 
+PERPLEXITY: dict[str, Any] = {"type": "perplexity", "max_length": 64}
 EXACT: dict[str, Any] = {"type": "exact_match"}
 ANSWERED: dict[str, Any] = {"metrics": [EXACT], "generation": {"max_new_tokens": 4}}
 
@@ -86,6 +90,31 @@ def test_perplexity_is_exp_of_the_eval_loss_of_the_job(job: Job):
     assert measured["values"] == {"eval_base/perplexity": first.value, "eval_model/perplexity": second.value}
 
 
+def test_each_model_reads_every_row_once_for_each_metric(
+    job: Job, tuned: MeasuredModel, monkeypatch: pytest.MonkeyPatch
+):
+    """The rows that are read for the estimate are kept for the measurement."""
+    rows = write_rows(job.folder.with_name("measured.arrow"), 5)
+    plan = plan_of(job, rows, MeasuredModel(MODEL, "base", MODEL), tuned, **ANSWERED | {"metrics": [PERPLEXITY, EXACT]})
+    asked: list[int] = []
+    read: list[int] = []
+    ask, label = cases.prompt_of, cases.labelled_texts
+
+    def prompt_of(case: Case, *args: Any) -> Any:
+        asked.append(case.number)
+        return ask(case, *args)
+
+    def labelled_texts(some: Sequence[Case], *args: Any, **options: Any) -> Any:
+        read.extend(case.number for case in some)
+        return label(some, *args, **options)
+
+    monkeypatch.setattr(cases, "prompt_of", prompt_of)
+    monkeypatch.setattr(cases, "labelled_texts", labelled_texts)
+    assert run(plan, Link()).ending is Ending.FINISHED
+    assert sorted(asked) == sorted(read) == sorted([*range(1, 6), *range(1, 6)])
+    assert [metric.num_rows for model in results_of(plan).models for metric in model.metrics] == [5] * 4
+
+
 def test_answers_of_a_padded_batch_are_those_of_one_by_one(job: Job, models: Path):
     base = find_model(MODEL, models)
     tokenizer = load_tokenizer(base)
@@ -114,6 +143,11 @@ def test_the_base_comes_first_and_every_row_has_its_answers(job: Job, tuned: Mea
     found = results_of(plan)
     assert [(model.key, model.base) for model in found.models] == [("base", None), ("model", "base")]
     assert found.num_rows == 4
+    cut = {key: sum(key in line.get("cut", ()) for line in rows_of(plan)) for key in ("base", "model")}
+    assert {model.key: (model.num_answers, model.num_cut_answers) for model in found.models} == {
+        key: (4, number) for key, number in cut.items()
+    }
+    assert max(cut.values()) > 0
     lines = rows_of(plan)
     assert [line["row"] for line in lines] == [1, 2, 3, 4]
     assert [line["reference"] for line in lines] == [f"Answer {number}." for number in range(4)]

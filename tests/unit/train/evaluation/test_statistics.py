@@ -38,6 +38,15 @@ def test_one_row_has_neither_an_interval_nor_a_test():
     assert permutation_p_value(scores(1.0), scores(0.0), mean, seed=0) is None
 
 
+def test_rows_that_are_all_right_do_not_promise_that_every_row_is():
+    """Of ten right rows, the exact interval begins at 69 %: with that share, ten in a row have a chance of 2.5 %."""
+    low, high = interval(scores(*[1.0] * 10), mean, seed=0, is_share=True)
+    assert (low**10, high) == (pytest.approx(0.025), 1.0)
+    low, high = interval(scores(*[0.0] * 10), mean, seed=0, is_share=True)
+    assert (low, (1 - high) ** 10) == (0.0, pytest.approx(0.025))
+    assert interval(scores(*[0.7] * 10), mean, seed=0) is None
+
+
 def test_equal_models_do_not_differ():
     rows = scores(*np.random.default_rng(2).random(50))
     assert permutation_p_value(rows, rows, mean, seed=0) == 1.0
@@ -55,6 +64,27 @@ def test_many_rows_are_significant_and_noise_is_not():
     assert permutation_p_value(scores(*(base + 0.1)), scores(*base), mean, seed=0) == pytest.approx(1 / 1001)
     noise = scores(*random.permutation(base))
     assert permutation_p_value(noise, scores(*base), mean, seed=0) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_share"),
+    [({"type": "exact_match"}, True), ({"type": "regex", "pattern": "a"}, True), ({"type": "f1"}, False)],
+)
+def test_metrics_that_are_right_or_wrong_are_shares(metric, is_share):
+    config = EvaluationConfig.model_validate({"models": ["org/name"], "dataset": "ds-1", "metrics": [metric]})
+    [measure] = measures_of(config)
+    assert measure.is_share is is_share
+
+
+def test_perplexities_are_compared_only_over_the_same_tokens():
+    config = EvaluationConfig.model_validate(
+        {"models": ["org/name"], "dataset": "ds-1", "metrics": [{"type": "perplexity"}, {"type": "f1"}]}
+    )
+    perplexity, f1 = measures_of(config)
+    one, same, other = [(9.0, 4.0), (2.0, 1.0)], [(8.0, 4.0), (3.0, 1.0)], [(9.0, 5.0), (2.0, 1.0)]
+    assert perplexity.can_compare(one, same)
+    assert not perplexity.can_compare(one, other)
+    assert f1.can_compare(one, other)
 
 
 ANSWERS = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]

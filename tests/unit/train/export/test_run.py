@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.manifest import read_manifest
@@ -61,7 +61,7 @@ def test_the_merged_model_answers_like_the_adapter(plan: ExportPlan, base: Path)
 
 
 def test_the_adapter_is_exported_alone(plan: ExportPlan, base: Path):
-    plan = changed(plan, formats=["adapter"])
+    plan = replace(changed(plan, formats=["adapter"]), facts=replace(plan.facts, quantised_by="load_in_4bit"))
     run(plan, Link())
     folder = plan.artifacts_folder / "adapter"
     receipt = receipt_of(plan, "adapter")
@@ -73,6 +73,11 @@ def test_the_adapter_is_exported_alone(plan: ExportPlan, base: Path):
         == load_file(Path(plan.model) / "adapter_model.safetensors").keys()
     )
     card = (folder / "README.md").read_text()
+    turn_end = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids("<|im_end|>")
+    assert turn_end in GenerationConfig.from_pretrained(folder).eos_token_id
+    assert "GenerationConfig.from_pretrained" in card
+    assert "--generation-config ." in card
+    assert "measured on rounded base weights (`load_in_4bit`)" in card
     assert card.startswith("---\nbase_model: org/tiny\nlibrary_name: peft\n")
     assert "tags:\n- finetune-lab\n- sft\n- lora\n" in card
     with pytest.raises(InvalidRequestError, match="trained as a whole"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ftlab.schemas.events import EVALUATION_CHANGED
 from tests.unit.train.runs import MODEL, Job, Link
 from tests.unit.train.traces import Rows, record_rows
 from train.model.base_model import find_model
@@ -17,6 +18,8 @@ from train.plan import StopKind
 
 PLAIN: dict[str, Any] = {"max_steps": 8, "save_steps": 3, "lr_scheduler_type": "linear"}
 """2 rows of 16 a step."""
+CUTTING = 26
+"""A length that cuts evaluation rows, and leaves them trained tokens."""
 
 
 def numbers_of(job: Job, rows: Rows) -> dict[int, list[int]]:
@@ -128,3 +131,35 @@ def test_shorter_rows_continue_after_the_rows_that_are_consumed(job: Job, batch:
     # 8 rows were consumed, and 2 epochs of 8 rows are 16: 8 are left.
     assert (receipt["samples"], receipt["file_samples"]) == (8, 8)
     assert max(link.series("loss")) == (12 if batch else 8)
+
+
+def cut_at(max_length: int) -> dict[str, Any]:
+    return {"type": "sft", "max_length": max_length}
+
+
+def test_evaluations_of_rows_that_are_cut_otherwise_do_not_choose_the_best_checkpoint(job: Job):
+    """Nothing is learned, so that only the rows decide on the loss: the longer ones have the higher one."""
+    training = PLAIN | {"eval_steps": 2, "learning_rate": 1e-12, "save_total_limit": 10}
+    before, after, again = Link(stop_at={5: StopKind.PAUSE}), Link(stop_at={7: StopKind.PAUSE}), Link()
+    job.train(before, training=training, method=cut_at(CUTTING))
+    job.train(after, training=training, method=cut_at(64))
+    assert max(before.series("eval_loss").values()) < min(after.series("eval_loss").values())
+    [message] = after.notices(EVALUATION_CHANGED)
+    assert message.startswith(
+        "Eval losses from step 5 on cannot be compared with earlier ones: method.max_length changed"
+    )
+    assert sorted(after.series("eval_loss")) == [5, 6]
+    outcome = job.train(again, training=training, method=cut_at(64))
+    assert again.notices(EVALUATION_CHANGED) == []
+    losses = after.series("eval_loss") | again.series("eval_loss")
+    assert outcome.delivered_step == min(losses, key=lambda step: (losses[step], step)) >= 5
+    assert again.notices("eval_never_improved") == []
+
+
+def test_evaluations_of_the_same_rows_are_compared_though_a_limit_changes(job: Job):
+    training = PLAIN | {"eval_steps": 2}
+    job.train(Link(stop_at={5: StopKind.PAUSE}), training=training, method=cut_at(64))
+    link = Link()
+    job.train(link, training=training, method=cut_at(63))
+    assert link.notices(EVALUATION_CHANGED) == []
+    assert sorted(link.series("eval_loss")) == [6, 8]

@@ -13,12 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from ftlab.schemas import EventKind, GrpoMethod
+from ftlab.schemas.events import REWARDS_EQUAL
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.plan import StopKind
+from train.reporting import alarm_rules
 from train.rewards import checked_rewards
 
 LENGTH = {"type": "length", "min_length": 40, "max_length": 80, "unit": "characters", "weight": 2.0}
@@ -152,6 +154,16 @@ def test_the_reward_rises(prompts: Job) -> None:
     prompts.train(link, training=steps, method=GRPO | {"rewards": [reward], "num_generations": 8}, tuning="full")
     rewards = [*link.series("reward").values()]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
+
+
+def test_rewards_that_are_equal_for_all_answers_raise_an_alarm(prompts: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarm_rules, "EQUAL_REWARDS_STREAK", 3)
+    never = {"rewards": [{"type": "regex", "pattern": "(?!)"}]}
+    prompts.eval_rows = None
+    link = Link()
+    prompts.train(link, method=GRPO | never, training=STEPS)
+    [message] = link.notices(REWARDS_EQUAL)
+    assert "0 on average at step 3" in message
 
 
 def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path: Path) -> None:

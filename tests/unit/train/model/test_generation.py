@@ -7,9 +7,8 @@ import pytest
 from transformers import GenerationConfig
 
 from tests.support.tiny_models import make_tiny_model, make_tiny_tokenizer
-from train.export.merged_model import _write_generation_config
 from train.model.base_model import BaseModel
-from train.model.generation import end_ids_of, end_of_turn_id
+from train.model.generation import end_ids_of, end_of_turn_id, write_settings
 
 SYSTEM_ONLY = "{{ raise_exception('no') }}"
 ENDLESS = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
@@ -29,7 +28,7 @@ def test_an_answer_ends_where_the_chat_template_ends_a_turn(template: str | None
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
-def test_a_merged_model_names_all_of_them(tmp_path: Path, is_stored: bool) -> None:
+def test_tuned_weights_come_with_all_of_them(tmp_path: Path, is_stored: bool) -> None:
     base = make_tiny_model(tmp_path / "base")
     tokenizer = make_tiny_tokenizer()
     tokenizer.eos_token = "<|endoftext|>"
@@ -40,7 +39,7 @@ def test_a_merged_model_names_all_of_them(tmp_path: Path, is_stored: bool) -> No
     if not is_stored:
         file.unlink()
     (tmp_path / "merged").mkdir()
-    _write_generation_config(BaseModel("tiny", base, ""), tmp_path / "merged")
+    write_settings(BaseModel("tiny", base, ""), tmp_path / "merged")
     found = GenerationConfig.from_pretrained(tmp_path / "merged")
     assert {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")} <= set(found.eos_token_id)
     assert found.temperature == (0.6 if is_stored else None)

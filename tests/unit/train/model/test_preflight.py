@@ -33,6 +33,9 @@ SHAPES = {
 }
 
 
+GRPO = {"type": "grpo", "rewards": [{"type": "json_schema"}]}
+
+
 def config(**values) -> JobConfig:
     return JobConfig.model_validate({"model": "org/tiny", "dataset": "ds-1"} | values)
 
@@ -293,6 +296,7 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
         ({"training": {"sample_max_new_tokens": 5}}, "sample_max_new_tokens (5)"),
         ({"resources": {"sharding": "fsdp"}}, "resources.sharding ('fsdp')"),
+        ({"method": GRPO | {"epsilon": 0.1}}, "method.epsilon (0.1)"),
     ],
 )
 def test_settings_without_effect_are_named(values, words):
@@ -300,3 +304,4 @@ def test_settings_without_effect_are_named(values, words):
     assert words in sentence
     assert unused_settings(config()) == []
     assert unused_settings(config(training={"eval_steps": 5, "sample_prompts": ["x"]})) == []
+    assert unused_settings(config(method=GRPO | {"epsilon": 0.1, "num_iterations": 2})) == []

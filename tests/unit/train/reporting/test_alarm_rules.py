@@ -5,13 +5,21 @@ import random
 import pytest
 
 from ftlab.schemas import NoticePayload
-from ftlab.schemas.events import DATA_WAIT_HIGH, EVAL_LOSS_RISING, GRAD_NORM_HIGH, LOSS_FLAT, SPEED_DROPPED
+from ftlab.schemas.events import (
+    DATA_WAIT_HIGH,
+    EVAL_LOSS_RISING,
+    GRAD_NORM_HIGH,
+    LOSS_FLAT,
+    REWARDS_EQUAL,
+    SPEED_DROPPED,
+)
 from train.reporting.alarm_rules import (
     FLAT_LOSS_POINTS,
     DataWaitRule,
     EvalLossRule,
     FlatLossRule,
     GradNormRule,
+    RewardRule,
     SpeedRule,
 )
 
@@ -140,3 +148,23 @@ class TestFlatLoss:
 
     def test_a_warm_up_is_waited_for(self) -> None:
         assert flat_at([2.0] * 1000, warmup_steps=200) == [399]
+
+
+class TestRewards:
+    def raised(self, *shares: float) -> list[int]:
+        rule = RewardRule()
+        values = [{"frac_reward_zero_std": share, "reward": 0.0} for share in shares]
+        return raised_at([rule.logged(step, each) for step, each in enumerate(values, 1)], REWARDS_EQUAL)
+
+    def test_ten_steps_without_a_difference_raise_once_until_there_is_one(self) -> None:
+        assert self.raised(*[1.0] * 15, 0.5, *[1.0] * 10) == [9, 25]
+
+    def test_a_single_prompt_with_different_rewards_is_enough(self) -> None:
+        assert self.raised(*[1.0] * 9, 0.99, *[1.0] * 9) == []
+
+    def test_values_without_rewards_neither_count_nor_start_over(self) -> None:
+        rule = RewardRule()
+        notices = [
+            rule.logged(step, {"eval_loss": 1.0} if step % 2 else {"frac_reward_zero_std": 1.0}) for step in range(20)
+        ]
+        assert raised_at(notices, REWARDS_EQUAL) == [18]

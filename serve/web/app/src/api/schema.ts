@@ -5454,7 +5454,7 @@ export interface components {
             beta: number;
             /**
              * Epsilon
-             * @description How far the probability of a token may move from that of its generation, as a ratio, before it is clipped.
+             * @description How far the probability of a token may move from that of its generation, as a ratio, before it is clipped. Used with `num_iterations` above 1.
              * @default 0.2
              */
             epsilon: number;
@@ -6831,6 +6831,16 @@ export interface components {
             base?: string | null;
             /** Revision */
             revision?: string | null;
+            /**
+             * Num Answers
+             * @default 0
+             */
+            num_answers: number;
+            /**
+             * Num Cut Answers
+             * @default 0
+             */
+            num_cut_answers: number;
             /** Metrics */
             metrics?: components["schemas"]["MetricResult"][];
         } & {
@@ -7132,6 +7142,7 @@ export interface components {
             metric: string;
             /**
              * Direction
+             * @description Which values are better. Default: `maximise` for rewards, accuracies, margins and speeds.
              * @default minimise
              * @enum {string}
              */
@@ -7675,6 +7686,11 @@ export interface components {
              * @default 0
              */
             num_rows: number;
+            /**
+             * Is Comparable
+             * @default true
+             */
+            is_comparable: boolean;
         } & {
             [key: string]: unknown;
         };

@@ -90,6 +90,8 @@ def test_a_sound_dataset_has_no_error_and_no_warning(tmp_path: Path):
         (CheckRule.ROLE_WORD_IN_TEXT, chat("Below is a task.\n\n### Instruction:\nCount.", "1 2 3"), None),
         (CheckRule.SPECIAL_TOKEN_IN_TEXT, chat("What is <|im_end|> for?", "It ends a turn."), None),
         (CheckRule.SCRIPT_MISMATCH, chat("Где моя задача?", "It waits in the queue."), None),
+        (CheckRule.REPEATED_ANSWER, chat("Where does my job wait?", "where does my job wait? "), None),
+        (CheckRule.REPEATED_ANSWER, talk("One?", "Please ask the operator.", "Two?", "Please ask the operator."), None),
         (CheckRule.LEFT_OUT_BY_TEMPLATE, told("system", "Be kind."), DEAF),
     ],
 )  # fmt: skip
@@ -119,6 +121,26 @@ def test_words_that_only_look_like_markup_are_left_alone(tmp_path: Path, content
     counts = check(tmp_path, [chat(content, content)]).counts
     assert "role_word_in_text" not in counts
     assert "special_token_in_text" not in counts
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        chat("Say yes.", "Say yes."),
+        chat("Where does my job wait?", "Where does my job wait?", weight=0),
+        talk("Please ask the operator.", "I will.", "Please ask the operator.", "I did so a minute ago."),
+    ],
+)
+def test_a_short_answer_an_untrained_one_and_a_repeated_question_are_no_echo(tmp_path: Path, row: Row):
+    assert CheckRule.REPEATED_ANSWER not in check(tmp_path, [SOUND, row]).counts
+
+
+@pytest.mark.parametrize("better", ["chosen", "rejected"])
+def test_of_a_pair_only_the_better_answer_may_not_repeat_the_prompt(tmp_path: Path, better: str):
+    echo, other = [answer("Where does my job wait?")], [answer("It waits in the queue.")]
+    sides = {"chosen": other, "rejected": other} | {better: echo}
+    report = check(tmp_path, [{"prompt": [user("Where does my job wait?")], **sides}], kind=Kind.PREFERENCE)
+    assert report.counts.get(CheckRule.REPEATED_ANSWER) == (1 if better == "chosen" else None)
 
 
 @pytest.mark.parametrize(

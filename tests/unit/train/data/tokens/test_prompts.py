@@ -60,7 +60,7 @@ def test_a_prompt_as_a_text_is_that_of_a_prompt_and_a_completion(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     alone = prompt_of(uploaded(tmp_path, '{"prompt": "The capital is"}'), tokenizer)
-    [shown] = token_rows(tmp_path / "rows.arrow", tokenizer, number=1, max_length=None, assistant_only_loss=True)
+    [shown] = token_rows(tmp_path / "rows.arrow", tokenizer, number=1, max_length=512, assistant_only_loss=True)
     assert [token.id for token in shown.tokens] == alone.ids.tolist()
     assert (shown.num_trained, shown.num_tokens) == (0, len(alone.ids))
     answered = prompt_of(uploaded(tmp_path, '{"prompt": "The capital is", "completion": " Paris"}'), tokenizer)

@@ -10,7 +10,7 @@ from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
-from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, user, write
+from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, check, user, write
 from train.data.rows.canonical import Kind
 from train.data.tokens.encode import IGNORE
 from train.data.tokens.token_view import MAX_CUT_OFF, MAX_TOKENS, token_rows
@@ -19,10 +19,16 @@ TOKENIZER = make_tiny_tokenizer()
 
 
 def view(
-    folder: Path, *rows: Row, number: int = 1, kind: Kind = Kind.MESSAGES, max_length: int = 512
+    folder: Path,
+    *rows: Row,
+    number: int = 1,
+    kind: Kind = Kind.MESSAGES,
+    max_length: int = 512,
+    packing: bool = False,
 ) -> list[TokenRow]:
     path = write(folder / "rows.arrow", list(rows), kind)
-    return token_rows(path, TOKENIZER, number=number, max_length=max_length, assistant_only_loss=True)
+    options = {"max_length": max_length, "packing": packing}
+    return token_rows(path, TOKENIZER, number=number, assistant_only_loss=True, **options)
 
 
 def text_of(tokens: list[Token]) -> str:
@@ -96,6 +102,19 @@ def test_of_a_long_row_a_part_is_shown_and_all_is_counted(tmp_path: Path):
     rendered = TOKENIZER.apply_chat_template(row["messages"], tokenize=False)
     assert rendered.startswith(text_of(whole.tokens))
     assert len(whole.model_dump_json()) < 2_000_000
+
+
+def test_packing_splits_a_long_row_where_training_does(tmp_path: Path):
+    row = chat("Where?", "In the queue, behind the other jobs of its owner.")
+    (shown,) = view(tmp_path, row, max_length=16, packing=True)
+    (encoded,) = encode([row], TOKENIZER, max_length=None, assistant_only_loss=True)
+    assert (shown.num_tokens, shown.num_truncated) == (encoded.num_tokens, 0)
+    learned = [
+        place for place, label in enumerate(encoded.labels or []) if label != IGNORE and place % 16 and place > 0
+    ]
+    assert [place for place, token in enumerate(shown.tokens) if token.is_trained] == learned
+    report = check(tmp_path, [row], max_length=16, packing=True)
+    assert shown.num_trained == report.trained_tokens_per_epoch == len(learned)
 
 
 @pytest.mark.parametrize("number", [0, 2, 10**9])

@@ -20,7 +20,10 @@ from train.data.convert import convert
 from train.data.doctor.left_out import left_out_of
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.tokens.encode import IGNORE, labelled, tokenise
+from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
+from train.data.tokens.sample_prompts import text_tokens
+from train.data.tokens.token_view import token_rows
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
@@ -327,10 +330,35 @@ def test_no_space_is_put_between_prompt_and_completion(tmp_path: Path, prompt: s
     assert found.words.endswith(f"{completion}</s>")
 
 
-def tokenizer_with_spaces() -> PreTrainedTokenizerFast:
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+@pytest.mark.parametrize(
+    "row", [{"text": "memory.feedback() foobar"}, {"prompt": "memory.feedback()", "completion": " foobar"}]
+)
+def test_the_word_behind_a_bos_is_split_as_at_inference(tmp_path: Path, scheme: str, row: Row) -> None:
+    """Tokenizers of Llama 2 and early Mistral put a space before the first word of a text, but not behind a bos."""
+    tokenizer = tokenizer_with_spaces(scheme, bos="<s>")
+    rows = uploaded(tmp_path, row)
+    [found] = trained(rows, tokenizer)
+    read = text_tokens(row.get("prompt") or row["text"], tokenizer)
+    assert found.ids[: len(read)] == read
+    assert read[0] == tokenizer.bos_token_id
+    assert found.words.endswith("foobar</s>")
+    [shown] = token_rows(tmp_path / "rows.arrow", tokenizer, number=1, max_length=64, assistant_only_loss=True)
+    assert [token.id for token in shown.tokens] == found.ids
+    assert "".join(token.text for token in shown.tokens) == "<s>memory.feedback() foobar</s>"
+    if "prompt" in row:
+        [asked] = prompts([(1, rows[0])], Renderer(tokenizer, assistant_only_loss=True))
+        assert asked is not None
+        assert asked.ids.tolist() == read
+
+
+def tokenizer_with_spaces(scheme: str = "always", bos: str | None = None) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>", "</s>"], show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>", "</s>", "<s>"], show_progress=False)
     tokenizer.train_from_iterator(["memory.feedback() feedback foobar foobar memory.feedback()"] * 5, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+    if bos is not None:
+        ids = [(bos, tokenizer.token_to_id(bos))]
+        tokenizer.post_processor = TemplateProcessing(single=f"{bos} $A", special_tokens=ids)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>", bos_token=bos)

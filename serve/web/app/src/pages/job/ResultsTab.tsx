@@ -28,6 +28,7 @@ export default function ResultsTab({ job }: TabProps) {
   return (
     <div className="results">
       <Values results={data} />
+      <CutAnswers results={data} />
       <Needs job={job} results={data} />
       {measured(data).map(({ model, metric }) => (
         <Rows
@@ -64,6 +65,17 @@ function Values({ results }: { results: Results }) {
   );
 }
 
+/** Models with answers that reached the limit, which most metrics give less than they deserve. */
+function CutAnswers({ results }: { results: Results }) {
+  return results.models
+    .filter((model) => model.num_cut_answers)
+    .map((model) => (
+      <p key={model.key} className="muted small">
+        {number(model.num_cut_answers)} of {number(model.num_answers)} answers of {model.name} were cut off at generation.max_new_tokens.
+      </p>
+    ));
+}
+
 /** Every metric with every model, so that the models of a metric are side by side. */
 function measured(results: Results): { model: Schemas["ModelResult"]; metric: Metric }[] {
   const names = [...new Set(results.models.flatMap((model) => (model.metrics ?? []).map(({ metric }) => metric)))];
@@ -85,6 +97,7 @@ function verdict(results: Results, model: Schemas["ModelResult"], metric: Metric
   const test = results.tests?.find(
     (each) => each.model === model.key && each.other === model.base && each.metric === metric.metric,
   );
+  if (test?.is_comparable === false) return "not comparable, other tokens";
   if (typeof test?.difference !== "number") return "";
   const shown = `${test.difference > 0 ? "+" : ""}${number(test.difference)}`;
   if (typeof test.p_value !== "number") return shown;
