@@ -5,8 +5,8 @@ import shlex
 import pytest
 from typer.testing import CliRunner
 
-from ftlab.cli.examples import EXAMPLES
 from ftlab.cli.commands import app_with
+from ftlab.cli.examples import EXAMPLES
 from tests.support.repository import CLI
 
 COMMON = {"context", "server", "as_json", "quiet", "home", "limit"}
