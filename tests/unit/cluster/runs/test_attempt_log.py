@@ -67,7 +67,7 @@ def test_other_processes_write_while_earlier_measurements_are_read(attempt: Atte
             tx.jobs.lock(attempt.ref)
         return 7.0
 
-    monkeypatch.setattr(attempt_record, "expected_time_s", looked_up)
+    monkeypatch.setattr(attempt_log, "expected_time_s", looked_up)
     attempt.running()
     attempt.log.close()
     assert (attempt.job().status, attempt.job().estimated_time_s) == (JobStatus.RUNNING, 7.0)
