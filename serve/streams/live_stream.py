@@ -312,18 +312,23 @@ def begin(sending: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
     except StopIteration:
         return None
     except Exception as error:
-        return _failed(error)
+        return _Rest(sending, error=error)
     return _Rest(sending, waits_for)
 
 
 class _Rest:
-    """The rest of a coroutine that has begun, for a task to await."""
+    """The rest of a coroutine that has begun, or its error. It is no coroutine, because it may never be awaited."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, None], waits_for: Any = None, error: Exception | None = None
+    ) -> None:
         self._coroutine = coroutine
         self._waits_for = waits_for
+        self._error = error
 
     def __await__(self) -> Generator[Any, Any, None]:
+        if self._error is not None:
+            raise self._error
         waits_for = self._waits_for
         while True:
             try:
@@ -336,10 +341,6 @@ class _Rest:
                 waits_for = step()
             except StopIteration:
                 return
-
-
-async def _failed(error: Exception) -> None:
-    raise error
 
 
 def number_in(text: str) -> int | None:
