@@ -27,6 +27,8 @@ from ftlab.status import JobKind
 GROUPS = ("training", "lora", "method")
 """Groups of settings that a sweep may vary. All trials share model, data and devices, which are checked once."""
 STEPS = ("training.max_steps", "training.num_train_epochs")
+MAX_JOB_CHARS = 100_000
+"""Longest config of the job: it is checked again with every value of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def _num_grid_values(parameter: Parameter) -> int:
 
 
 def _check_names(sweep: SweepConfig) -> None:
+    if len(json_of(sweep.job, "The job")) > MAX_JOB_CHARS:
+        raise _invalid(f"job must have at most {MAX_JOB_CHARS:,} characters as JSON", "job")
     kind = sweep.job.get("kind", JobKind.TRAINING)
     if kind != JobKind.TRAINING:
         raise _invalid("job must be of the kind 'training': a sweep repeats training jobs only", "job.kind")

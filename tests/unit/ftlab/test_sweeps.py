@@ -65,6 +65,7 @@ def test_a_faulty_parameter_is_named(parameters: dict[str, Any], words: str):
         ({"method": {"type": "grid"}}, "needs 'values' or a 'step' with method 'grid'"),
         ({"job": {"kind": "evaluation"}}, "must be of the kind 'training'"),
         ({"job": {"model": "org/name"}}, "dataset is required"),
+        ({"job": JOB | {"name": "n" * 100_000}}, "job must have at most 100,000 characters as JSON"),
         ({"job": {key: JOB[key] for key in ("model", "dataset")}}, "give it eval_dataset or eval_split"),
         ({"job": JOB | {"register_as": "m"}}, "job.register_as would register"),
         ({"job": JOB | {"after": ["sft"]}}, "job.after is not supported"),
@@ -98,13 +99,13 @@ def test_a_faulty_sweep_is_refused(fields: dict[str, Any], words: str):
 
 def test_very_many_unknown_settings_are_counted_and_not_described():
     began = time.process_time()
-    found = refusal(job=JOB | {f"setting_{number}": 1 for number in range(20_000)})
-    assert "and 19997 more" in found
-    assert time.process_time() - began < 5
+    found = refusal(job=JOB | {f"setting_{number}": 1 for number in range(4000)})
+    assert "and 3997 more" in found
+    assert time.process_time() - began < 2
 
 
 def test_a_key_of_any_length_is_named_in_one_line():
-    found = refusal(job=JOB | {"\x1b[2J" + "k" * 100_000: 1})
+    found = refusal(job=JOB | {"\x1b[2J" + "k" * 50_000: 1})
     assert "kkk… is not a known setting" in found
     assert len(found) < 1000
     assert "\x1b" not in found
