@@ -70,7 +70,7 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     client: Client, lab: Lab, finished: Job, dataset: Dataset, tmp_path: Path
 ) -> None:
     """What a user takes home is what was measured."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, GenerationConfig
 
     from tests.proofs.service import mean_loss
     from tests.support.rows import encode, read_rows
@@ -84,6 +84,8 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     base = lab.settings.home / "models" / "acme--tiny"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     [source] = (lab.settings.home / "buckets" / dataset.bucket / "canonical").glob(f"{dataset.sha256}-*.arrow")
+    ends = GenerationConfig.from_pretrained(tmp_path / "adapter").eos_token_id
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in ends
     rows = encode(read_rows(source), tokenizer, max_length=64, assistant_only_loss=True)
     assert all(row.labels is not None for row in rows)
     loss = mean_loss(base, tmp_path / "adapter", source, 64)
