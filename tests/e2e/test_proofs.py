@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from transformers import AutoTokenizer, GenerationConfig
 
 from ftlab import Client
 from ftlab.schemas import Job
@@ -16,8 +17,12 @@ def test_the_download_is_what_was_measured(client: Client, finished: Job, materi
     assert finding.holds, finding
     [final] = client.jobs.metrics(finished.id, names=["final_eval_loss"])
     assert (final.step, final.value) == (20, pytest.approx(finished.eval_loss, rel=1e-5, abs=1e-5))
-    adapter = json.loads((material.folder / "download" / "adapter_config.json").read_text())
+    download = material.folder / "download"
+    adapter = json.loads((download / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == TINY
+    tokenizer = AutoTokenizer.from_pretrained(download)
+    ends = GenerationConfig.from_pretrained(download).eos_token_id
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in ends
 
 
 def test_every_door_shows_the_same_numbers(client: Client, lab: Lab, finished: Job):
