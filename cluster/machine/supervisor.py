@@ -79,8 +79,8 @@ class Supervisor:
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
-            # nohup keeps SIGHUP away, and a script that starts the service in its background keeps SIGINT away. It keeps
-            # SIGQUIT away too, with which `ftlab down --now` stops the service.
+            # nohup keeps SIGHUP away, and a script that starts the service in its background SIGINT. It keeps SIGQUIT
+            # away too, with which `ftlab down --now` stops the service.
             is_kept_away = signal.getsignal(number) is signal.SIG_IGN and number in (signal.SIGINT, signal.SIGHUP)
             if not is_kept_away:
                 signal.signal(number, self._on_signal)

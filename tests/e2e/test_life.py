@@ -319,6 +319,7 @@ def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Clie
     assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
     results = client.evaluations.results(measured.id)
     assert [model.name for model in results.models] == [TINY, f"model:{two.model_id}"]
+    assert [model.title for model in results.models] == [None, two.name]
     assert client.jobs.wait(exported.id, timeout_s=240).status is JobStatus.COMPLETED
     [export] = client.exports.list(two.id)
     assert [(artifact.name, artifact.receipt.is_good) for artifact in export.artifacts] == [("gguf-q8_0", True)]
