@@ -78,8 +78,11 @@ class Supervisor:
         ]
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps SIGHUP away
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+            # nohup keeps SIGHUP away, and a script that starts the service in its background SIGINT. It keeps SIGQUIT
+            # away too, with which `ftlab down --now` stops the service.
+            is_kept_away = signal.getsignal(number) is signal.SIG_IGN and number in (signal.SIGINT, signal.SIGHUP)
+            if not is_kept_away:
                 signal.signal(number, self._on_signal)
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop)

@@ -71,5 +71,6 @@ def test_a_chain_trains_on_a_model_of_the_hub_then_on_preferences_and_measures_a
     assert series["eval_rewards/accuracies"] == 1
     results = client.evaluations.results(measured.id)
     assert [model.name for model in results.models] == ["acme/far", f"model:{two.model_id}"]
+    assert [model.title for model in results.models] == [None, two.name]
     [export] = client.exports.list(two.id)
     assert [(artifact.name, artifact.receipt.is_good) for artifact in export.artifacts] == [("gguf-q8_0", True)]

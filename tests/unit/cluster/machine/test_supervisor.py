@@ -132,6 +132,14 @@ def test_nohup_keeps_sighup_away(settings: Settings):
     assert run.api.was_urgent is False
 
 
+def test_down_now_works_for_a_service_that_a_script_started_in_its_background(settings: Settings):
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    run = Supervised(settings, [signal.SIGINT, signal.SIGQUIT], [])
+    assert run.supervisor.run() == 0
+    assert run.api.was_urgent is True
+
+
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(file: Path) -> None:
