@@ -79,8 +79,23 @@ def words_before_cursor() -> list[str] | None:
     """The words before the one that a shell wants completed; `None` where no shell asks for a completion."""
     if "_FTLAB_COMPLETE" not in os.environ:
         return None
-    typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
-    return typed.rpartition(" ")[0].split()[1:]
+    return _typed().rpartition(" ")[0].split()[1:]
+
+
+def names_for_bash() -> list[str] | None:
+    """The commands that complete the first word for bash, which shows no help; `None` where bash asks for another one.
+
+    They are in the table, so that nothing has to be imported.
+    """
+    before, _, begun = _typed().rpartition(" ")
+    if os.environ.get("_FTLAB_COMPLETE") != "complete_bash" or len(before.split()) != 1 or begun.startswith("-"):
+        return None
+    return sorted({name for names in MODULES.values() for name in names if name.startswith(begun)})
+
+
+def _typed() -> str:
+    """The command line up to the cursor."""
+    return os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
 
 
 def _print_version(wanted: bool) -> None:

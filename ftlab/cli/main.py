@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from ftlab.cli.commands import app_with, command_in, words_before_cursor
+from ftlab.cli.commands import app_with, command_in, names_for_bash, words_before_cursor
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.errors import FineTuneLabError, JobEndedError
 from ftlab.formatting import one_line, without_controls
@@ -12,6 +12,9 @@ from ftlab.formatting import one_line, without_controls
 
 def main() -> NoReturn:
     """Run the command line. An error becomes one sentence on stderr and an exit code, never a traceback."""
+    if (names := names_for_bash()) is not None:
+        print("\n".join(names))
+        sys.exit(ExitCode.OK)
     # Looking for plugins of pydantic reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     completed = words_before_cursor()

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import ftlab
 from ftlab import schemas
-from ftlab.cli.commands import command_in, words_before_cursor
+from ftlab.cli.commands import app_with, command_in, names_for_bash, words_before_cursor
 
 HEAVY = {"ray", "torch", "transformers", "trl", "peft", "mlflow", "sqlalchemy", "fastapi", "numpy"}
 ROOT = Path(ftlab.__file__).parents[1]
@@ -110,6 +111,23 @@ def test_a_snapshot_of_the_monitor_needs_no_textual():
 def test_the_command_line_needs_no_async_client():
     loaded = modules_after("from ftlab.client import Client, RetryPolicy")
     assert not {name for name in loaded if name.startswith("ftlab.client._async")}
+
+
+@pytest.mark.parametrize("begun", ["", "lo", "zz"])
+def test_bash_gets_the_names_that_the_command_tree_has(monkeypatch, begun):
+    monkeypatch.setenv("_FTLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"ftlab {begun}")
+    known = typer.main.get_command(app_with(None)).commands
+    assert names_for_bash() == sorted(name for name in known if name.startswith(begun))
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed"), [("complete_bash", "ftlab --j"), ("complete_bash", "ftlab ls "), ("complete_zsh", "ftlab l")]
+)
+def test_other_completions_need_the_command_tree(monkeypatch, shell, typed):
+    monkeypatch.setenv("_FTLAB_COMPLETE", shell)
+    monkeypatch.setenv("COMP_WORDS", typed)
+    assert names_for_bash() is None
 
 
 @pytest.mark.parametrize("name", ftlab.__all__)
