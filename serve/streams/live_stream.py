@@ -317,7 +317,7 @@ def begin(sending: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
 
 
 class _Rest:
-    """The rest of a coroutine that has begun, or its error. It is not a coroutine, because it may never be awaited."""
+    """The rest of a coroutine that has begun, or its error. It may stay unawaited, unlike a coroutine."""
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, None], waits_for: Any = None, error: Exception | None = None
