@@ -32,7 +32,7 @@ $(VENV)/.installed-dev: pyproject.toml
 	touch $(STAMP) $@
 
 demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
-	$(BIN)/python -m serve.demo $(if $(STEPS),--steps $(STEPS))
+	$(BIN)/python -m serve.demo
 
 up: $(STAMP) web-if-possible ## start the service in the background
 	$(BIN)/ftlab up --detach
@@ -99,7 +99,6 @@ faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other HTTP front
 	$(BIN)/python -m pytest tests/unit tests/e2e -m slow
 	$(BIN)/python -m pytest tests/e2e/test_doors.py tests/e2e/test_streams.py --ingress python
-	$(BIN)/python -m pytest tests/e2e/test_readme.py -k demo --demo-steps ''
 
 # Needs the network, and fails without it.
 audit: $(VENV)/.installed-dev ## known vulnerabilities of the installed libraries

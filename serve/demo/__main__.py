@@ -3,7 +3,6 @@
 A second run uses the base model, the datasets and the running service of the first.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,15 +21,11 @@ from ftlab.settings import Settings, load_settings
 from serve.demo.base_model import MODEL_ID, ensure_base_model
 
 DATA = Path(__file__).parent / "data"
-DEFAULT_STEPS = 20
 
 console = Console(highlight=False)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m serve.demo", description="Fine-tune a small real model.")
-    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS, help="steps to train (default: %(default)s)")
-    options = parser.parse_args()
     started = time.monotonic()
     settings = load_settings()
     try:
@@ -40,7 +35,7 @@ def main() -> int:
         _wait_for(starting)
         console.print(f"[bold]Web app[/bold]       {settings.server_url} shows all that follows")
         with Client(settings.server_url) as client:
-            _train_and_show(client, settings, base, options.steps)
+            _train_and_show(client, settings, base)
     except FineTuneLabError as error:
         console.print(f"[red]{error.message}[/red]")
         return 1
@@ -62,10 +57,10 @@ def _wait_for(starting: subprocess.Popen[bytes] | None) -> None:
         raise FineTuneLabError("The service did not start; see the lines above for the reason.")
 
 
-def _train_and_show(client: Client, settings: Settings, base: Path, steps: int) -> None:
+def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     train = _dataset(client, DATA / "support-train.jsonl")
     heldout = _dataset(client, DATA / "support-heldout.jsonl")
-    job = client.jobs.create(demo_config(train.id, heldout.id, steps))
+    job = client.jobs.create(demo_config(train.id, heldout.id))
     console.print(f"[bold]Job[/bold]           {job.id}, {train.num_rows} rows, {heldout.num_rows} held out")
     _follow(client, job.id)
     job = client.jobs.wait(job.id)
@@ -91,8 +86,8 @@ def _train_and_show(client: Client, settings: Settings, base: Path, steps: int) 
     console.print(f"\nOpen the curves of this job: {job.mlflow_url or experiments}", soft_wrap=True)
 
 
-def demo_config(train_id: str, heldout_id: str, steps: int = DEFAULT_STEPS) -> JobConfig:
-    """LoRA on 8 rows of the sample dataset a step: with 20 steps, two to three minutes on two CPU cores."""
+def demo_config(train_id: str, heldout_id: str) -> JobConfig:
+    """LoRA on 160 rows of the sample dataset: two to three minutes on two CPU cores."""
     return JobConfig(
         name="support-demo",
         model=MODEL_ID,
@@ -101,7 +96,7 @@ def demo_config(train_id: str, heldout_id: str, steps: int = DEFAULT_STEPS) -> J
         method=SftMethod(max_length=128),
         lora=LoraConfig(r=16, lora_alpha=32),
         training=TrainingConfig(
-            max_steps=steps,
+            max_steps=20,
             per_device_train_batch_size=8,
             per_device_eval_batch_size=12,
             learning_rate=1e-3,

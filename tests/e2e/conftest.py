@@ -39,9 +39,6 @@ TIMEOUT_S = 900
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ingress", choices=("haproxy", "python"), default="haproxy", help="Serve's HTTP front")
-    parser.addoption(
-        "--demo-steps", default="14", help="steps that the README's demo trains; empty: as many as it does"
-    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

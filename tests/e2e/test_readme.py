@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand there; only the demo trains fewer steps (`--demo-steps`)."""
+"""The README's commands, run as they stand there."""
 
 import os
 import re
@@ -36,11 +36,11 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[tuple[dict[str, str], str]]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str]]:
     """What `make demo` printed, and the environment of the service that it leaves running."""
     user = environment(tmp_path_factory.mktemp("demo"))
     try:
-        yield user, run(["make", "-e", "demo", f"STEPS={pytestconfig.getoption('--demo-steps')}"], user)
+        yield user, run(["make", "-e", "demo"], user)
     finally:
         run(["make", "-e", "down"], user)
 
