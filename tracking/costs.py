@@ -6,6 +6,7 @@ Decimals throughout: a binary fraction cannot hold a cent. Pure functions.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, EnergyCost, JobCost
 from ftlab.settings import Settings
@@ -36,7 +37,7 @@ def record_of(
         attempt=attempt.number,
         owner=job.owner,
         job_name=job.name,
-        model=str(job.submitted_config.get("model", "")),
+        model=model_of(job.submitted_config),
         held_from=attempt.created_at,
         held_until=max(attempt.created_at, attempt.ended_at),
         devices=devices,
@@ -44,6 +45,12 @@ def record_of(
         amount=amount,
         currency=None if amount is None else settings.currency,
     )
+
+
+def model_of(config: Mapping[str, Any]) -> str:
+    """The model that a job works on, by which costs are summed; of an evaluation of several, how many they are."""
+    models = config.get("models") or []
+    return f"{len(models)} models" if len(models) > 1 else str(config.get("model") or "".join(models))
 
 
 def devices_of(settings: Settings, attempt: AttemptRecord, until: datetime) -> list[DeviceCost]:

@@ -60,7 +60,7 @@ class CostRecord(WireModel):
     owner: str
     job_name: str
     model: str
-    """The base model, as it was submitted."""
+    """The base model, as it was submitted; of an evaluation its model, or how many they are."""
     held_from: datetime
     held_until: datetime
     devices: list[DeviceCost]

@@ -10,7 +10,7 @@ from ftlab.schemas.costs import CostGroup
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, later, start
-from tracking.costs import held_devices, job_cost, price_of, rate_of, record_of, report
+from tracking.costs import held_devices, job_cost, model_of, price_of, rate_of, record_of, report
 from tracking.energy import PowerMeter
 from tracking.store.records import JobRef
 from tracking.store.telemetry import SeriesKey
@@ -56,6 +56,18 @@ def test_a_type_without_a_price_has_that_of_gpus_and_cores_never_do():
     assert price_of(PRICED.prices, "A100") == Decimal(2)
     assert price_of(Settings(prices={"gpu": 2}).prices, "cpu") is None
     assert rate_of(Settings(prices={"gpu": 2}), held_devices(8, 0, {})) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        ({"model": "org/name"}, "org/name"),
+        ({"models": ["job:job-1"]}, "job:job-1"),
+        ({"models": ["job:job-1", "org/name"]}, "2 models"),
+    ],
+)
+def test_every_job_has_a_model_to_sum_costs_by(config, model):
+    assert model_of(config) == model
 
 
 def test_amounts_are_exact(attempt, job):
