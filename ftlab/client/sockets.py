@@ -16,6 +16,8 @@ from ftlab.client.wire import CONNECT_TIMEOUT_S, SocketClosed, reason_of, segmen
 from ftlab.schemas import Event, WireModel
 
 MAX_FRAME_BYTES = 32 * 1024**2
+ACK_EVENTS = 100
+ACK_CHARS = 1024**2
 
 
 class EventsPage(WireModel):
@@ -23,6 +25,26 @@ class EventsPage(WireModel):
 
     data: list[Event]
     last_seq: int
+
+
+class Acks:
+    """When to acknowledge: long before the service waits for it, at 1,000 events or 8 MiB, and not after each message.
+
+    An ack takes more of the service's time than a message.
+    """
+
+    def __init__(self) -> None:
+        self._num_events = 0
+        self._num_chars = 0
+
+    def is_due(self, text: str, num_events: int) -> bool:
+        """Whether to acknowledge once the events of this frame have been read."""
+        self._num_events += num_events
+        self._num_chars += len(text)
+        if self._num_events < ACK_EVENTS and self._num_chars < ACK_CHARS:
+            return False
+        self._num_events = self._num_chars = 0
+        return True
 
 
 def socket_options(endpoint: Endpoint, job_id: str, after: int) -> dict[str, Any]:

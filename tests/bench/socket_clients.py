@@ -22,6 +22,7 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from ftlab.client.sockets import Acks
 from tests.bench.processes import say_back
 
 OPENING_AT_ONCE = 20
@@ -58,6 +59,7 @@ class Client(asyncio.Protocol):
         self._protocol = ClientProtocol(parse_uri(url), max_size=None)
         self._window = window
         self._acknowledges = acknowledges
+        self._acks = Acks()
         self._last_seq: int | None = None
         self._transport: asyncio.Transport
 
@@ -81,7 +83,7 @@ class Client(asyncio.Protocol):
             if isinstance(event, Response):
                 self._finish_opening()
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                self._take(json.loads(bytes(event.data)), arrived_at)
+                self._take(bytes(event.data).decode(), arrived_at)
         self._flush()
 
     def _finish_opening(self) -> None:
@@ -90,14 +92,14 @@ class Client(asyncio.Protocol):
         else:
             self.opened.set_exception(self._protocol.handshake_exc or ConnectionError("refused"))
 
-    def _take(self, frame: dict[str, Any], arrived_at: float) -> None:
-        events = frame.get("events", ())
+    def _take(self, text: str, arrived_at: float) -> None:
+        events = json.loads(text).get("events", ())
         for event in events:
             self._window.num_gaps += self._last_seq not in (None, event["seq"] - 1)
             self._last_seq = event["seq"]
             self._window.take(event, arrived_at)
-        if self._acknowledges and events:
-            self._protocol.send_text(json.dumps({"type": "ack", "seq": events[-1]["seq"]}).encode())
+        if self._acknowledges and self._acks.is_due(text, len(events)):
+            self._protocol.send_text(json.dumps({"type": "ack", "seq": self._last_seq}).encode())
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

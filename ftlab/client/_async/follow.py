@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.sockets import EventsPage, async_receive, read_frame, socket_faults, socket_options
+from ftlab.client.sockets import Acks, EventsPage, async_receive, read_frame, socket_faults, socket_options
 from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, Kinds, Request, SocketClosed, job_path
 from ftlab.schemas import Event, Job
 
@@ -58,12 +58,14 @@ class AsyncFollower:
             with suppress(SocketClosed), socket_faults():
                 async with connect(**socket_options(self._endpoint, self._job, self._seq)) as socket:
                     self._endpoint.has_answered = True
+                    acks = Acks()
                     try:
                         while not self._has_ended:
-                            kind, events = read_frame(await async_receive(socket, SILENCE_S))
+                            text = await async_receive(socket, SILENCE_S)
+                            kind, events = read_frame(text)
                             async for event in self._fresh(events):
                                 yield event
-                            if kind == "events":
+                            if acks.is_due(text, len(events)):
                                 await socket.send(json.dumps({"type": "ack", "seq": self._seq}))
                             self._has_ended = kind == "end"
                     finally:

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.sockets import EventsPage, read_frame, receive, socket_faults, socket_options
+from ftlab.client.sockets import Acks, EventsPage, read_frame, receive, socket_faults, socket_options
 from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, Kinds, Request, SocketClosed, job_path
 from ftlab.schemas import Event, Job
 
@@ -59,12 +59,14 @@ class Follower:
             with suppress(SocketClosed), socket_faults():
                 with connect(**socket_options(self._endpoint, self._job, self._seq)) as socket:
                     self._endpoint.has_answered = True
+                    acks = Acks()
                     try:
                         while not self._has_ended:
-                            kind, events = read_frame(receive(socket, SILENCE_S))
+                            text = receive(socket, SILENCE_S)
+                            kind, events = read_frame(text)
                             for event in self._fresh(events):
                                 yield event
-                            if kind == "events":
+                            if acks.is_due(text, len(events)):
                                 socket.send(json.dumps({"type": "ack", "seq": self._seq}))
                             self._has_ended = kind == "end"
                     finally:

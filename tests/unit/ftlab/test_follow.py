@@ -9,6 +9,7 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import AsyncClient
+from ftlab.client.sockets import ACK_CHARS, ACK_EVENTS
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import send_events, status_fault
 
@@ -154,9 +155,7 @@ def test_live_events_come_as_they_happen(fake, client):
     async def live(websocket, job, after):
         await websocket.accept()
         await send_events(websocket, job.events[after:])
-        assert json.loads(await websocket.receive_text()) == {"type": "ack", "seq": 4}
         await send_events(websocket, [job.add("notice", code="x", message="Hello.")])
-        assert json.loads(await websocket.receive_text()) == {"type": "ack", "seq": 5}
         job.move(JobStatus.COMPLETED)
         await send_events(websocket, job.events[5:])
         await websocket.send_text(json.dumps({"type": "end", "status": "completed"}))
@@ -166,8 +165,45 @@ def test_live_events_come_as_they_happen(fake, client):
     assert len(fake.socket_afters) == 1
 
 
+def test_a_hundred_events_are_acknowledged_at_once(fake, client):
+    job = fake.add_job(250)
+    acks = []
+
+    async def serve(websocket, job, after):
+        await websocket.accept()
+        for begin in range(0, 150, 50):
+            await send_events(websocket, job.events[begin : begin + 50])
+        acks.append(json.loads(await websocket.receive_text()))
+        await send_events(websocket, job.events[150:200])
+        acks.append(json.loads(await websocket.receive_text()))
+        job.move(JobStatus.COMPLETED)
+        await send_events(websocket, job.events[200:])
+        await websocket.send_text(json.dumps({"type": "end", "status": "completed"}))
+
+    fake.sockets = [serve]
+    assert seqs(client, job) == all_of(job)
+    assert acks == [{"type": "ack", "seq": 100}, {"type": "ack", "seq": 200}]
+
+
+def test_a_frame_of_a_mebibyte_is_acknowledged(fake, client):
+    job = fake.add_job(1)
+    acks = []
+
+    async def serve(websocket, job, after):
+        await websocket.accept()
+        await send_events(websocket, [*job.events, job.add("notice", code="x", message="y" * ACK_CHARS)])
+        acks.append(json.loads(await websocket.receive_text())["seq"])
+        job.move(JobStatus.COMPLETED)
+        await send_events(websocket, job.events[acks[0] :])
+        await websocket.send_text(json.dumps({"type": "end", "status": "completed"}))
+
+    fake.sockets = [serve]
+    assert seqs(client, job) == all_of(job)
+    assert acks
+
+
 def test_an_ack_waits_for_the_reader(fake, client):
-    job = fake.add_job(NUM_STEPS)
+    job = fake.add_job(ACK_EVENTS)
     acks = []
 
     async def serve(websocket, job, after):
