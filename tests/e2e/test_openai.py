@@ -13,7 +13,7 @@ import pytest
 from openai import OpenAI
 
 from tests.support.documents import ROOT
-from tests.support.lab import Lab, rows
+from tests.support.lab import Lab, rows, wait_for
 
 ALIAS = "gpt-4o-mini-2024-07-18"
 PATIENT_S = 180.0
@@ -60,9 +60,16 @@ def test_the_script_of_an_openai_user_trains_a_model(lab: Lab, tmp_path: Path) -
         assert further.hyperparameters is not None
         assert (further.model, further.hyperparameters.batch_size) == (name, 20)
         client.fine_tuning.jobs.cancel(further.id)
-        assert client.models.delete(name).deleted
+        wait_for(lambda: _is_deleted(client, name), PATIENT_S, "the end of the job that was to start from it")
         with pytest.raises(sdk.NotFoundError):
             client.models.retrieve(name)
+
+
+def _is_deleted(client: OpenAI, name: str) -> bool:
+    try:
+        return client.models.delete(name).deleted
+    except sdk.ConflictError:
+        return False
 
 
 @pytest.mark.slow
