@@ -76,7 +76,7 @@ def counts(store: Store) -> dict[str, int]:
 def test_nothing_of_the_job_stays_and_everything_else_does(store: Store) -> None:
     ended_job(store, "mdl-0", job_id="job-other")
     before = counts(store)
-    ref = ended_job(store, job_id="job-gone", idempotency_key="k")
+    ref = ended_job(store, job_id="job-gone", idempotency_key="k", body_sha256="abc")
     with store.begin() as tx:
         usage = tx.usage.all(now=NOW)
     delete(store, ref.id)
@@ -84,7 +84,7 @@ def test_nothing_of_the_job_stays_and_everything_else_does(store: Store) -> None
     assert {name: after[name] for name in after.keys() - KEPT} == {name: before[name] for name in after.keys() - KEPT}
     with store.read() as tx:
         assert tx.usage.all(now=NOW) == usage != {}
-        assert tx.jobs.find_idempotent("local", "k") == ("job-gone", "0" * 64)
+        assert tx.jobs.find_idempotent("local", "k") == ("job-gone", "abc")
         assert tx.jobs.get("job-other").status is S.COMPLETED
         assert [(one.id, one.job_id) for one in tx.models.list(owner="local")] == [("mdl-0", "job-other")]
         assert tx.deletions.was_deleted("job-gone", owner="local")

@@ -106,13 +106,13 @@ class TestIdempotency:
             assert [found.id for found in tx.jobs.list(owner="local")] == [job.id]
 
     def test_race_makes_one_job(self, store: Store) -> None:
-        results = at_once(8, lambda _: add_job(store, idempotency_key="k"))
+        results = at_once(8, lambda _: add_job(store, idempotency_key="k", body_sha256="abc"))
         winners = [result for result in results if isinstance(result, JobRecord)]
         assert len(winners) == 1
         assert sum(isinstance(result, DuplicateError) for result in results) == 7
         with store.read() as tx:
             assert [job.id for job in tx.jobs.list()] == [winners[0].id]
-            assert tx.jobs.find_idempotent("local", "k") == (winners[0].id, "0" * 64)
+            assert tx.jobs.find_idempotent("local", "k") == (winners[0].id, "abc")
 
 
 class TestResolve:
