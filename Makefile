@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 # pip would compile every module, one after the other, for more than a minute. Those left out, and those that are for
 # another Python and fail, are compiled when imported.
 HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models)/
+COMPILE = $(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib > /dev/null || true
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
@@ -21,14 +22,15 @@ help:
 $(STAMP): pyproject.toml
 	@echo "Installing FineTune Lab and its libraries into $(VENV). This takes some minutes, and is done once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[server]'
+	@$(COMPILE)
 	touch $(STAMP)
 
 $(VENV)/.installed-dev: pyproject.toml
 	@echo "Installing FineTune Lab, its libraries and those of the tests into $(VENV). This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[server,dev]'
-	$(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib > /dev/null || true
+	@$(COMPILE)
 	touch $(STAMP) $@
 
 demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
