@@ -58,7 +58,7 @@ def main() -> None:
             max_length=config["method"]["max_length"],
             packing=config["method"]["packing"],
             model_init_kwargs={
-                "dtype": "auto",
+                "dtype": training["dtype"],
                 "quantization_config": _four_bits() if config["load_in_4bit"] else None,
             },
             report_to="none",
