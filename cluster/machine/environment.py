@@ -25,8 +25,8 @@ RAY_DEFAULTS = {
     # A dead Serve proxy is replaced after seconds instead of half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
-    # So long a replica goes on after it was told to end, and each stop of the service takes at least so long. The HTTP
-    # proxy leaves it out within a second.
+    # Seconds that a replica goes on after it was told to end; no stop of the service is shorter. The HTTP proxy leaves
+    # it out within a second.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     # Our routes never block the event loop. Without a loop of their own a request saves two changes of thread, and a
     # client that reads slowly is felt where its archive is read, instead of in a queue without bounds.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cluster.runs.model_location import job_folder
-from cluster.runs.run_limits import lasted_s, max_cost, spent
+from cluster.runs.run_limits import lasted_s, max_cost, spent_by
 from ftlab.schemas import EventKind, FailurePayload, JobConfig, LogPayload, NoticePayload, TrialPayload
 from ftlab.schemas.events import ALARMS
 from ftlab.schemas.failures import FailureAnalysis
@@ -58,7 +58,7 @@ def analysis_of(
         checkpoints=_checkpoints(tx, job),
         memory=_memory(settings, job, config, notices, number),
         run_time_s=lasted_s(attempts, now),
-        spent=spent(tx, settings, job, now)[0] if max_cost(job) is not None else None,
+        spent=spent_by(tx, settings, [job.id], now)[0] if max_cost(job) is not None else None,
         earlier=tuple(earlier),
     )
     return analyse(facts)

@@ -56,11 +56,6 @@ def max_cost(job: JobRecord) -> Decimal | None:
     return job.config.max_cost if isinstance(job.config, BaseJobConfig) else None
 
 
-def spent(tx: Transaction, settings: Settings, job: JobRecord, now: datetime) -> tuple[Decimal, Decimal]:
-    """What the job has cost so far, and what it costs an hour now, in the service's currency."""
-    return spent_by(tx, settings, [job.id], now)
-
-
 def spent_by(
     tx: Transaction, settings: Settings, job_ids: Collection[str], now: datetime, meter: PowerMeter | None = None
 ) -> tuple[Decimal, Decimal]:

@@ -11,7 +11,7 @@ from typing import Any
 from cluster.coordinator.preparation import DataKey
 from cluster.runs.failure_record import find_analysis
 from cluster.runs.model_location import job_folder
-from cluster.runs.run_limits import max_cost, spent, time_limit_s
+from cluster.runs.run_limits import max_cost, spent_by, time_limit_s
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig, NoticePayload
@@ -318,7 +318,7 @@ def _require_limits_left(tx: Transaction, settings: Settings, record: JobRecord,
             "config_adjustments.time_limit_s",
         )
     most = max_cost(record)
-    amount = Decimal(0) if most is None else spent(tx, settings, record, now)[0]
+    amount = Decimal(0) if most is None else spent_by(tx, settings, [record.id], now)[0]
     if most is not None and amount >= most:
         currency = settings.currency
         raise InvalidRequestError(

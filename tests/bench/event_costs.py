@@ -92,7 +92,7 @@ def _cost_of_writing(store: Store, ref: JobRef, num_events: int) -> tuple[float,
 
 
 async def _cost_of_sending(settings: Settings, ref: JobRef, num_clients: int, num_events: int) -> float:
-    """Milliseconds of an event in a replica with so many clients."""
+    """Milliseconds of processor time that a replica takes to send an event to `num_clients` clients."""
     hub = EventHub()
     store = Store.open(settings.store_url, is_waited_for=True)
     feed = EventFeed(hub)

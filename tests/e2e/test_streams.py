@@ -92,7 +92,7 @@ def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_th
 
 
 def _check_stream(client: Client, done: Job, all_jobs: Received) -> None:
-    """Every event of the job came once and soon, and comes again to whoever asks for what they missed."""
+    """Each event of the job arrived once and without delay, and is replayed to a client that reconnects."""
     deadline = time.monotonic() + 30
     while len(mine := [each for each in all_jobs.events if each[1]["job_id"] == done.id]) < done.last_seq:
         assert time.monotonic() < deadline, len(mine)

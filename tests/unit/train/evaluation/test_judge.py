@@ -73,7 +73,7 @@ def test_requests_are_repeatable_and_failures_are_retried(stub: JudgeStub, serve
 
 
 class HostileJudge:
-    """Replies with what it is told to."""
+    """Sends the reply that the test has set."""
 
     def __init__(self) -> None:
         self.reply: Response = Response()
