@@ -2,7 +2,8 @@
 
 All train SmolLM2-135M with the same LoRA settings, rows, batch size and number of steps, next to the idle service. The
 plain script runs once more without it. LLaMA-Factory is read from `--llamafactory`, the Python of an environment of its
-own (`pip install llamafactory`), since its requirements differ from ours.
+own (`pip install llamafactory`, and releases of torchvision and torchaudio that fit its torch), since its requirements
+differ from ours.
 """
 
 import json
@@ -152,7 +153,7 @@ def _llamafactory_arguments(folder: Path, work: Workload, config: JobConfig) -> 
     training, lora = config.training, config.lora
     targets = lora.target_modules
     return {
-        "model_name_or_path": str(work.model),
+        "model_name_or_path": str(_with_dtype(work.model, folder / "base", training.dtype)),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "lora",
@@ -180,6 +181,18 @@ def _llamafactory_arguments(folder: Path, work: Workload, config: JobConfig) -> 
         "report_to": "none",
         "use_cpu": True,
     }
+
+
+def _with_dtype(model: Path, folder: Path, dtype: str) -> Path:
+    """Link the model's files into a folder whose config names this dtype: LLaMA-Factory takes it from there alone."""
+    folder.mkdir()
+    for file in model.iterdir():
+        (folder / file.name).symlink_to(file)
+    config = folder / "config.json"
+    settings = json.loads(config.read_text("utf-8")) | {"dtype": dtype, "torch_dtype": dtype}
+    config.unlink()
+    config.write_text(json.dumps(settings), "utf-8")
+    return folder
 
 
 def _watch(process: "subprocess.Popen[bytes]", log: Path, num_steps: int) -> list[float]:
