@@ -188,7 +188,7 @@ def _peak(facts: _Facts, rows: list[RowLengths] | None, pool: Pool) -> Memory | 
         return None
     longest = [lengths.longest for lengths in rows]
     readings, prompts = longest[: len(facts.readings)], longest[len(facts.readings) :]
-    return measuring_peak(shape, facts.config, readings, prompts, pool.place)
+    return measuring_peak(shape, facts.config, readings, prompts, pool.traits)
 
 
 def _notes(facts: _Facts, rows: list[RowLengths] | None, pools: Sequence[Pool]) -> list[str]:
@@ -207,7 +207,7 @@ def _notes(facts: _Facts, rows: list[RowLengths] | None, pools: Sequence[Pool]) 
         notes.append(TASKS)
     if facts.fleet is None:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
-    elif any(pool.place.use_cuda for pool in pools):
+    elif any(pool.traits.use_cuda for pool in pools):
         notes += [GPU_NOT_MEASURED] if facts.config.batch_size else [GPU_NOT_MEASURED, SMALLEST_BATCH]
     if facts.speeds is None and not facts.config.tasks:
         notes.append(NO_SPEED)

@@ -78,11 +78,11 @@ def _with_devices(services: Services, owner: str, job: JobFacts, facts: Facts) -
             "settings values instead of 'auto'."
         )
     cores = _cores(config, fleet)
-    devices = tuple(Device(pool.name, pool.place, pool.memory, pool.processes, cores) for pool in pools)
+    devices = tuple(Device(pool.name, pool.traits, pool.memory, pool.processes, cores) for pool in pools)
     if facts.shape is None:
         return replace(facts, devices=devices)
     with services.store.read() as tx:
-        ratio = memory_ratio(tx, owner, config, facts.shape, devices[0].place)
+        ratio = memory_ratio(tx, owner, config, facts.shape, devices[0].traits)
     return replace(facts, devices=devices, correction=ratio or 1.0)
 
 

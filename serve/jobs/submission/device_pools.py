@@ -7,7 +7,7 @@ from cluster.policy import Fleet, shape_of
 from ftlab.schemas import Alternative, BaseJobConfig, DeviceEstimate, JobConfig, MemoryParts
 from train.estimate.alternatives import fitting
 from train.estimate.devices import MARGIN, Fit, fit, gpu_capability, gpu_memory, has_fast_bfloat16
-from train.estimate.memory import Memory, Place, evaluation_peak, training_peak
+from train.estimate.memory import DeviceTraits, Memory, evaluation_peak, training_peak
 from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape
 
@@ -18,7 +18,7 @@ class Pool:
 
     name: str
     number: int
-    place: Place
+    traits: DeviceTraits
     memory: tuple[int, int] | None
     """Bytes that the job may use of one of them: at least, and at most."""
     processes: int = 1
@@ -41,9 +41,9 @@ def pools_of(config: BaseJobConfig, fleet: Fleet | None) -> list[Pool]:
         return [_gpus(name, number, shape.gpus_per_worker) for name, number in gpus.items() if number]
     machines = Counter(node.memory_bytes for node in fleet.nodes)
     processes = -(-shape.num_workers // len(fleet.nodes))
-    place = Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+    traits = DeviceTraits(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
     return [
-        Pool("CPU", number, place, (memory, memory) if memory else None, processes)
+        Pool("CPU", number, traits, (memory, memory) if memory else None, processes)
         for memory, number in machines.items()
     ]
 
@@ -101,7 +101,7 @@ def with_sharding_on(
     pool: Pool, model: ModelShape, config: JobConfig, length: int, correction: float = 1.0
 ) -> JobConfig:
     """The config with the `resources.sharding` that a run on the pool has."""
-    return with_sharding(config, sharding_in_force(config, model, length, pool.place, pool.memory, correction))
+    return with_sharding(config, sharding_in_force(config, model, length, pool.traits, pool.memory, correction))
 
 
 def _shared(config: JobConfig) -> str:
@@ -114,8 +114,8 @@ def _shared(config: JobConfig) -> str:
 
 def _peaks(pool: Pool, model: ModelShape, config: JobConfig, length: int) -> tuple[Memory, Memory | None]:
     """The peaks of a training step and of an evaluation, if there is one."""
-    evaluation = evaluation_peak(model, config, length, pool.place) if config.has_evaluation else None
-    return training_peak(model, config, length, pool.place), evaluation
+    evaluation = evaluation_peak(model, config, length, pool.traits) if config.has_evaluation else None
+    return training_peak(model, config, length, pool.traits), evaluation
 
 
 def _largest(training: Memory, evaluation: Memory | None) -> int:
@@ -125,7 +125,7 @@ def _largest(training: Memory, evaluation: Memory | None) -> int:
 def _gpus(gpu_type: str | None, number: int, share: float) -> Pool:
     memory = gpu_memory(gpu_type)
     scaled = (int(memory[0] * share), int(memory[1] * share)) if memory else None
-    return Pool(gpu_type or "GPU", number, Place(use_cuda=True, capability=gpu_capability(gpu_type)), scaled)
+    return Pool(gpu_type or "GPU", number, DeviceTraits(use_cuda=True, capability=gpu_capability(gpu_type)), scaled)
 
 
 def _sentence(pool: Pool, peak: int | None, found: Fit) -> str:

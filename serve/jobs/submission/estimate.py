@@ -19,7 +19,7 @@ from train.data.tokens.row_lengths import RowLengths
 from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
-from train.estimate.memory import Place, training_peak
+from train.estimate.memory import DeviceTraits, training_peak
 from train.estimate.tokens import tokens_of
 from train.row_schedule import RowSchedule
 
@@ -113,7 +113,7 @@ def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: li
     steps = schedule.last_step if schedule else None
     tokens = _tokens(schedule, rows, config)
     pools = pools_of(config, facts.fleet)
-    place = pools[0].place if pools else Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+    traits = pools[0].traits if pools else DeviceTraits(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
     correction = _correction(facts, pools)
     devices = [estimate_pool(pool, shape, config, length, correction or 1.0) for pool in pools]
     lengths = _merged(rows)
@@ -122,7 +122,7 @@ def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: li
         largest = max(pools, key=lambda pool: pool.memory or (0, 0))
         alternatives = alternatives_on(largest, shape, config, length, lengths, correction or 1.0)
     speed, peak = facts.earlier.speed, facts.earlier.peak
-    disk = disk_of(shape, config, steps, place) if shape else None
+    disk = disk_of(shape, config, steps, traits) if shape else None
     return JobEstimate(
         model=model,
         rows=_rows(rows, config, is_exact=is_exact) if rows is not None else None,
@@ -144,12 +144,12 @@ def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: li
 
 
 def _correction(facts: JobFacts, pools: list[Pool]) -> float | None:
-    """Measured / computed memory of an earlier job's trial pass; `None` without one."""
+    """Measured / computed memory of an earlier job's memory probe; `None` without one."""
     measured = facts.earlier.peak
     if measured is None or facts.shape is None or not pools:
         return None
     config = with_sharding_on(pools[0], facts.shape, facts.config, measured.longest)
-    computed = training_peak(facts.shape, config, measured.longest, pools[0].place)
+    computed = training_peak(facts.shape, config, measured.longest, pools[0].traits)
     return measured.peak_bytes / computed.total
 
 
@@ -200,7 +200,7 @@ def _notes(facts: JobFacts, *, is_sampled: bool) -> list[str]:
         notes.append(GENERATED)
     if facts.fleet is None:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
-    elif any(pool.place.use_cuda for pool in pools_of(facts.config, facts.fleet)):
+    elif any(pool.traits.use_cuda for pool in pools_of(facts.config, facts.fleet)):
         notes.append(GPU_NOT_MEASURED)
     if facts.earlier.speed is None:
         notes.append(NO_SPEED)

@@ -7,9 +7,9 @@ import pytest
 
 from cluster.policy import Fleet, Node
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import Job, JobConfig, JobEstimate, TrialPayload
+from ftlab.schemas import Job, JobConfig, JobEstimate, MemoryProbePayload
 from ftlab.schemas.auto import AUTO, AUTO_SETTINGS, with_settings, without_auto
-from ftlab.schemas.events import AUTO_RESOLVED, TRIED
+from ftlab.schemas.events import AUTO_RESOLVED, MEMORY_PROBED
 from ftlab.status import JobStatus
 from tests.support.model_folders import CONFIG, weights, write_model
 from tests.unit.serve.jobs.statuses import NOW, bring
@@ -188,9 +188,9 @@ def test_measured_memory_of_a_job_with_other_batches_counts(client, here, servic
     before = submit(client, here).auto[BATCH]
     job = submit(client, {"model": here["model"], "dataset": here["dataset"]})
     ref = bring(services.store, job.id, JobStatus.RUNNING)
-    trial = TrialPayload(code=TRIED, message="", longest=50, num_rows=4, peak_bytes=20 * GIB)
+    probe = MemoryProbePayload(code=MEMORY_PROBED, message="", longest=50, num_rows=4, peak_bytes=20 * GIB)
     with services.store.begin() as tx:
-        tx.events.append(ref, [NewEvent(trial, NOW)])
+        tx.events.append(ref, [NewEvent(probe, NOW)])
     after = submit(client, here).auto[BATCH]
     assert "not even that fits 2.0 GiB" in after.reason
     assert "not even" not in before.reason

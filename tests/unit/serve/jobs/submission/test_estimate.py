@@ -7,8 +7,8 @@ import pytest
 
 from cluster.policy import Fleet, Node
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import JobEstimate, TrialPayload
-from ftlab.schemas.events import TRIED
+from ftlab.schemas import JobEstimate, MemoryProbePayload
+from ftlab.schemas.events import MEMORY_PROBED
 from ftlab.status import JobStatus, ReasonCode
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import CONFIG, weights, write_model
@@ -216,16 +216,16 @@ def test_the_time_comes_from_an_earlier_job_that_ran_the_same_way(client, here, 
     assert estimate(client, here | {"load_in_4bit": True}).time_s is None
 
 
-def test_the_memory_is_corrected_by_the_trial_pass_of_an_earlier_job(client, here, services):
+def test_the_memory_is_corrected_by_the_memory_probe_of_an_earlier_job(client, here, services):
     before = estimate(client, here)
     assert before.memory_correction is None
     [device] = before.devices
     job_id = client.post(JOBS, json=here).json()["id"]
     ref = bring(services.store, job_id, JobStatus.RUNNING)
     half = device.training.total // 2
-    trial = TrialPayload(code=TRIED, message="", num_rows=4, longest=before.peak_length, peak_bytes=half)
+    probe = MemoryProbePayload(code=MEMORY_PROBED, message="", num_rows=4, longest=before.peak_length, peak_bytes=half)
     with services.store.begin() as tx:
-        tx.events.append(ref, [NewEvent(trial, NOW)])
+        tx.events.append(ref, [NewEvent(probe, NOW)])
     after = estimate(client, here)
     assert after.memory_job_id == job_id
     assert after.memory_correction == pytest.approx(0.5, abs=0.01)
@@ -239,9 +239,9 @@ def test_what_a_job_measured_before_its_settings_changed_does_not_count(client, 
     before = estimate(client, here)
     job_id = client.post(JOBS, json=here | {"training": {"per_device_train_batch_size": 8}}).json()["id"]
     ref = bring(services.store, job_id, JobStatus.RUNNING)
-    trial = TrialPayload(code=TRIED, message="", num_rows=4, longest=before.peak_length, peak_bytes=GIB)
+    probe = MemoryProbePayload(code=MEMORY_PROBED, message="", num_rows=4, longest=before.peak_length, peak_bytes=GIB)
     with services.store.begin() as tx:
-        tx.events.append(ref, [NewEvent(trial, NOW)])
+        tx.events.append(ref, [NewEvent(probe, NOW)])
         tx.metrics.add([MetricRecord(job_id, "tokens_per_s", 1, 100.0, NOW, ref.attempt)])
         tx.jobs.move(ref, JobStatus.PAUSING, now=NOW)
         tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)

@@ -1,4 +1,4 @@
-"""A trial pass over the longest rows before the first step: what does not fit fails at once, not after an hour."""
+"""Memory probe: a pass over the longest rows before the first step, so that what does not fit fails at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import psutil
 import torch
 from datasets import Dataset
 
-from ftlab.schemas.events import TRIED, TrialPayload
+from ftlab.schemas.events import MEMORY_PROBED, MemoryProbePayload
 from train.all_ranks import highest
 from train.failures.errors import DeviceTooSmallError
 from train.loop.sharded_training import local
@@ -17,13 +17,13 @@ from train.process_memory import reset_process_peak, status_bytes
 from train.row_schedule import RowSchedule
 
 MIN_PASSES_ON_CPU = 200
-"""A run with fewer passes starts without a trial, which would take more than about half a percent of its time."""
+"""A run with fewer passes starts without a probe, which would take more than about half a percent of its time."""
 STATE_TENSORS = {"adamw_torch": 2, "adamw_torch_fused": 2}
 """Tensors of a weight's size in the optimizer's state, which exists from the first step on."""
 
 
 @dataclass(frozen=True)
-class TrialMeasurement:
+class MemoryProbe:
     """Memory of a process, on the rank that needed the most."""
 
     peak_bytes: int
@@ -34,7 +34,7 @@ class TrialMeasurement:
 
 
 def is_worth_it(schedule: RowSchedule, *, use_cuda: bool) -> bool:
-    """Whether a run begins with a trial."""
+    """Whether a run begins with a memory probe."""
     return use_cuda or schedule.last_step * schedule.step_size.accumulation >= MIN_PASSES_ON_CPU
 
 
@@ -55,7 +55,7 @@ def longest_rows(rows: Dataset, number: int) -> tuple[list[int], int]:
 
 def measure(
     run_pass: Callable[[], Any], model: Any, device: torch.device, optim: str, *, accumulates: bool
-) -> TrialMeasurement:
+) -> MemoryProbe:
     """Run a forward and backward pass and measure it, with the weights' gradients. Every rank calls it.
 
     Raise `DeviceTooSmallError` where the GPU cannot hold what comes after it.
@@ -76,17 +76,17 @@ def measure(
     peak, time_ms = highest([peak, round(time_s * 1000)])
     if is_cuda and peak > memory:
         raise DeviceTooSmallError(f"{peak / 1e9:.1f} GB are needed, and {memory / 1e9:.1f} GB are there")
-    return TrialMeasurement(peak, memory, time_ms / 1000)
+    return MemoryProbe(peak, memory, time_ms / 1000)
 
 
-def payload(measured: TrialMeasurement, num_rows: int, longest: int) -> TrialPayload:
+def payload(measured: MemoryProbe, num_rows: int, longest: int) -> MemoryProbePayload:
     """The notice about a pass over `num_rows` rows, the longest of which has `longest` tokens."""
     message = (
-        f"A trial pass over the longest rows ({num_rows} at once, up to {longest:,} tokens) took "
+        f"A memory probe with the longest rows ({num_rows} at once, up to {longest:,} tokens) took "
         f"{measured.time_s:.1f} s. Training needs about {measured.peak_bytes / 1e9:.1f} GB of "
         f"{measured.memory_bytes / 1e9:.1f} GB."
     )
-    return TrialPayload(code=TRIED, message=message, num_rows=num_rows, longest=longest, **vars(measured))
+    return MemoryProbePayload(code=MEMORY_PROBED, message=message, num_rows=num_rows, longest=longest, **vars(measured))
 
 
 def _watch_gpu(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""The pass over the longest rows before the first step."""
+"""The memory probe: a pass over the longest rows before the first step."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,15 @@ import pytest
 import torch
 from datasets import Dataset
 
-from ftlab.schemas import EventKind, TrialPayload
+from ftlab.schemas import EventKind, MemoryProbePayload
 from ftlab.schemas.events import parse_payload
 from ftlab.status import ReasonCode
 from tests.unit.train.runs import Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Trace, assert_same, record_rows
 from train.failures.classify import classify
 from train.failures.errors import DeviceTooSmallError
-from train.loop import trial_pass
-from train.loop.trial_pass import longest_rows, measure
+from train.loop import memory_probe
+from train.loop.memory_probe import longest_rows, measure
 
 DROPOUT = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}
 MB = 1_000_000
@@ -29,14 +29,14 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize(("config", "write"), CONFIGS)
-def test_a_trial_changes_no_bit(
+def test_a_memory_probe_changes_no_bit(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], write: Any
 ):
     data = write(tmp_path / "rows.arrow", 7)
     rows = record_rows(monkeypatch.setattr)
     traces, batches = [], []
     for name, min_passes in (("with", 1), ("without", 1_000_000)):
-        monkeypatch.setattr(trial_pass, "MIN_PASSES_ON_CPU", min_passes)
+        monkeypatch.setattr(memory_probe, "MIN_PASSES_ON_CPU", min_passes)
         trace = Trace(Job(tmp_path / name, models, data))
         link = Link()
         trace.links.append(link)
@@ -52,18 +52,18 @@ def test_a_trial_changes_no_bit(
     longest, *first_step = batches[0][1]
     assert first_step == batches[1][1]
     assert max(map(len, longest)) == max(len(row) for step in batches[1].values() for texts in step for row in texts)
-    assert [len(_trials(trace)) for trace in traces] == [1, 0]
+    assert [len(_probes(trace)) for trace in traces] == [1, 0]
 
 
 def test_the_notice_has_what_was_measured(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trial_pass, "MIN_PASSES_ON_CPU", 1)
+    monkeypatch.setattr(memory_probe, "MIN_PASSES_ON_CPU", 1)
     job = Job(tmp_path / "job", models, write_rows(tmp_path / "rows.arrow", 7))
     trace = Trace(job, [Link()])
     job.train(trace.links[0], training={"max_steps": 2, "per_device_train_batch_size": 3})
-    [trial] = _trials(trace)
-    assert (trial.num_rows, trial.peak_bytes is not None and trial.memory_bytes is not None) == (3, True)
-    assert 50 * MB < (trial.peak_bytes or 0) < (trial.memory_bytes or 0)
-    assert trial.message.startswith("A trial pass over the longest rows (3 at once, up to ")
+    [probe] = _probes(trace)
+    assert (probe.num_rows, probe.peak_bytes is not None and probe.memory_bytes is not None) == (3, True)
+    assert 50 * MB < (probe.peak_bytes or 0) < (probe.memory_bytes or 0)
+    assert probe.message.startswith("A memory probe with the longest rows (3 at once, up to ")
 
 
 def test_the_longest_rows_are_found_by_their_longest_text():
@@ -90,7 +90,7 @@ def test_the_peak_covers_what_the_pass_held_and_the_optimizer_adds():
 def test_the_states_of_the_optimizer_are_counted_ahead(
     monkeypatch: pytest.MonkeyPatch, optim: str, num_bytes: int
 ) -> None:
-    monkeypatch.setattr("train.loop.trial_pass.status_bytes", lambda _: 0)
+    monkeypatch.setattr("train.loop.memory_probe.status_bytes", lambda _: 0)
     model = torch.nn.Linear(1000, 1000, bias=False)
     measured = measure(lambda: None, model, torch.device("cpu"), optim, accumulates=False)
     assert measured.peak_bytes == num_bytes * 1_000_000
@@ -113,6 +113,6 @@ def test_a_gpu_that_cannot_hold_the_optimizer_is_refused():
         measure(lambda: model.weight.sum().backward(), model, device, "adamw_torch", accumulates=True)
 
 
-def _trials(trace: Trace) -> list[TrialPayload]:
+def _probes(trace: Trace) -> list[MemoryProbePayload]:
     notices = (parse_payload(EventKind.NOTICE, data) for link in trace.links for data in link.told(EventKind.NOTICE))
-    return [notice for notice in notices if isinstance(notice, TrialPayload)]
+    return [notice for notice in notices if isinstance(notice, MemoryProbePayload)]
