@@ -26,20 +26,13 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import (
-    chain_routes,
-    checkpoint_routes,
-    comparison,
-    devices,
-    evaluations,
-    exports,
-    kind_options,
-    push_routes,
-    queue,
-    series,
-    templates,
-)
+from serve.jobs import chain_routes, kind_options, templates
 from serve.jobs import routes as jobs
+from serve.jobs.checkpoints import routes as checkpoints
+from serve.jobs.evaluations import routes as evaluations
+from serve.jobs.exports import push_routes
+from serve.jobs.exports import routes as exports
+from serve.jobs.views import comparison, devices, queue, series
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
 from serve.metrics.middleware import CountRequests
@@ -73,7 +66,7 @@ STRICT_ROUTERS = (
     server_sent_events.router,
     queue.router,
     devices.router,
-    checkpoint_routes.router,
+    checkpoints.router,
     kind_options.router,
     evaluations.router,
     exports.router,

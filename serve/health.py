@@ -13,7 +13,7 @@ from ftlab.schemas.replies import Health, Part, Readiness
 from serve.context import Services, services_of
 from serve.http.errors import RETRY_AFTER_S, request_id_of
 from serve.http.responses import in_thread, reply
-from serve.jobs.queue import is_scheduling
+from serve.jobs.views.queue import is_scheduling
 
 router = APIRouter(tags=["health"])
 

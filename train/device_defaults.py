@@ -22,8 +22,8 @@ FIRST_BATCH_ON_CPU = 8
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a run trains on."""
+class DeviceTraits:
+    """What the device of a run can do."""
 
     use_cuda: bool
     has_fast_bfloat16: bool = True
@@ -44,14 +44,14 @@ class DeviceDefaults:
     attention: str | None
     """An attention of transformers; `None` leaves the choice to transformers, which prefers PyTorch's SDPA."""
 
-    def describe(self, place: Place, attention: str) -> str:
+    def describe(self, traits: DeviceTraits, attention: str) -> str:
         """The settings as a sentence, with the attention that the model has."""
         precision = "bf16" if self.bf16 else "fp16 with loss scaling" if self.fp16 else "none"
-        device = f"a GPU of compute capability {'.'.join(map(str, place.capability))}" if place.use_cuda else "a CPU"
+        device = f"a GPU of compute capability {'.'.join(map(str, traits.capability))}" if traits.use_cuda else "a CPU"
         return f"On {device}: mixed precision {precision}, optimizer {self.optim}, attention {attention}."
 
 
-def device_defaults(config: JobConfig, place: Place) -> DeviceDefaults:
+def device_defaults(config: JobConfig, traits: DeviceTraits) -> DeviceDefaults:
     """The settings in force in a run of `config`.
 
     A GPU computes in mixed precision by default: bf16, or fp16 below compute capability 8. A config that sets `bf16`,
@@ -59,23 +59,23 @@ def device_defaults(config: JobConfig, place: Place) -> DeviceDefaults:
     """
     training = config.training
     is_open = training.bf16 is None and training.fp16 is None and training.dtype == "auto"
-    is_ampere = place.capability >= AMPERE
-    bf16 = place.use_cuda and is_ampere if is_open else bool(training.bf16)
-    fp16 = place.use_cuda and not is_ampere if is_open else bool(training.fp16)
+    is_ampere = traits.capability >= AMPERE
+    bf16 = traits.use_cuda and is_ampere if is_open else bool(training.bf16)
+    fp16 = traits.use_cuda and not is_ampere if is_open else bool(training.fp16)
     is_16_bit = bf16 or fp16 or training.dtype in ("bfloat16", "float16")
     # Divided weights are on the CPU while the model is checked, where FlashAttention does not run.
     is_whole = config.resources.sharding != "fsdp" or config.resources.num_workers == 1
-    has_flash = place.use_cuda and place.has_flash_attention and is_ampere and is_16_bit and is_whole
+    has_flash = traits.use_cuda and traits.has_flash_attention and is_ampere and is_16_bit and is_whole
     return DeviceDefaults(
         bf16,
         fp16,
-        training.optim or ("adamw_torch_fused" if place.use_cuda else "adamw_torch"),
+        training.optim or ("adamw_torch_fused" if traits.use_cuda else "adamw_torch"),
         FLASH_ATTENTION if has_flash else None,
     )
 
 
-def with_device_defaults(config: JobConfig, place: Place) -> JobConfig:
+def with_device_defaults(config: JobConfig, traits: DeviceTraits) -> JobConfig:
     """A copy of the config in which precision and optimizer are set."""
-    found = device_defaults(config, place)
+    found = device_defaults(config, traits)
     values = {"bf16": found.bf16, "fp16": found.fp16, "optim": found.optim}
     return config.model_copy(update={"training": config.training.model_copy(update=values)})

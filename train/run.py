@@ -23,8 +23,8 @@ from train.checkpoints.resume_report import RunConditions, evaluation_identity
 from train.data.tokens.row_lengths import lengths_of
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
-from train.device_defaults import Place, with_device_defaults
-from train.devices import load_on_devices, place_of, with_sharding_in_force
+from train.device_defaults import DeviceTraits, with_device_defaults
+from train.devices import load_on_devices, traits_of, with_sharding_in_force
 from train.estimate.job_memory import JobMemory
 from train.estimate.tokens import tokens_of
 from train.failures.classify import raise_if_disk_full
@@ -52,11 +52,11 @@ def run(plan: TrainingPlan, link: RunLink) -> Outcome:
     """
     # Set up the process.
     prepare_process(plan, plan.config.training.seed)
-    place = place_of(plan)
-    plan = replace(plan, config=with_device_defaults(plan.config, place))
+    traits = traits_of(plan)
+    plan = replace(plan, config=with_device_defaults(plan.config, traits))
     context = RunContext.of(plan, link)
     try:
-        trained = _train(context, place)
+        trained = _train(context, traits)
         _free_memory()
         delivers = trained.outcome.ending is Ending.FINISHED and is_main_rank()
         return deliver(context, trained) if delivers else trained.outcome
@@ -73,7 +73,7 @@ def run(plan: TrainingPlan, link: RunLink) -> Outcome:
         _free_memory()
 
 
-def _train(run: RunContext, place: Place) -> TrainedRun:
+def _train(run: RunContext, traits: DeviceTraits) -> TrainedRun:
     plan, link, stop_poll = run.plan, run.link, run.stop_poll
     run.heartbeat.enter(Phase.LOADING)
     stop_poll.raise_if_requested()
@@ -84,12 +84,12 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     check_revision(base, plan.pinned_revision)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
-    run = with_sharding_in_force(run, place, base, train_sets)
+    run = with_sharding_in_force(run, traits, base, train_sets)
     plan = run.plan
 
     lengths = [lengths_of(rows.data) for rows in train_sets] if is_main_rank() else []
     if is_main_rank():
-        _write_memory(plan, place, base, lengths, eval_set)
+        _write_memory(plan, traits, base, lengths, eval_set)
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -109,7 +109,7 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
     # Load the weights.
-    model = load_on_devices(run, place, base)
+    model = load_on_devices(run, traits, base)
     if not plan.config.method.scores_texts:
         name_ends(model, tokenizer)
     stop_poll.raise_if_requested()
@@ -171,7 +171,7 @@ def _num_tokens(schedule: RowSchedule, lengths: Sequence[Mapping[int, int]], met
 
 def _write_memory(
     plan: TrainingPlan,
-    place: Place,
+    traits: DeviceTraits,
     base: BaseModel,
     file_lengths: Sequence[Mapping[int, int]],
     eval_set: Dataset | None,
@@ -189,7 +189,7 @@ def _write_memory(
     with suppress(OSError, FineTuneLabError):  # only the analysis of a failure reads it: nothing here may fail the run
         if (shape := facts_of(base.folder).shape) is not None:
             plan.job_folder.mkdir(parents=True, exist_ok=True)
-            JobMemory(shape, place, memory, dict(lengths), eval_longest, processes).write(plan.job_folder)
+            JobMemory(shape, traits, memory, dict(lengths), eval_longest, processes).write(plan.job_folder)
 
 
 def _prompt_sampler(

@@ -1,19 +1,19 @@
-"""What earlier jobs of the same kind have measured: the speed of their steps, and the memory of a trial pass."""
+"""What earlier jobs of the same kind have measured: the speed of their steps, and the peak of a memory probe."""
 
 from dataclasses import dataclass
 from statistics import median
 
-from ftlab.schemas import EventKind, JobConfig, TrialPayload
+from ftlab.schemas import EventKind, JobConfig, MemoryProbePayload
 from ftlab.status import JobKind
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
-from train.estimate.memory import Place, training_peak
+from train.estimate.memory import DeviceTraits, training_peak
 from train.model.shape import ModelShape
 
 MAX_EARLIER_JOBS = 50
 """Newest jobs among which comparable ones are searched."""
 MAX_NOTICES = 100
-"""First notices of a job among which that of its trial pass is."""
+"""First notices of a job among which that of its memory probe is."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Speed:
 class MeasuredPeak:
     job_id: str
     longest: int
-    """Tokens of the longest row of the trial pass."""
+    """Tokens of the longest row of the memory probe."""
     peak_bytes: int
 
 
@@ -54,7 +54,9 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> EarlierMeasu
     return EarlierMeasurements(speed, peak)
 
 
-def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelShape, place: Place) -> float | None:
+def memory_ratio(
+    tx: Transaction, owner: str, config: JobConfig, shape: ModelShape, traits: DeviceTraits
+) -> float | None:
     """Measured / computed memory of the newest job that trained the same model in the same way.
 
     Unlike in `earlier_runs`, its batches and rows may have another size. `None` without a measurement.
@@ -63,7 +65,7 @@ def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelSha
         if not isinstance(job.config, JobConfig) or _memory_kind(job.config) != _memory_kind(config):
             continue
         if (peak := _peak(tx, job.id, _attempts_before_changes(job))) is not None:
-            return peak.peak_bytes / training_peak(shape, job.config, peak.longest, place).total
+            return peak.peak_bytes / training_peak(shape, job.config, peak.longest, traits).total
     return None
 
 
@@ -80,9 +82,9 @@ def _speed(tx: Transaction, job_id: str, since: int) -> Speed | None:
 
 def _peak(tx: Transaction, job_id: str, since: int) -> MeasuredPeak | None:
     for event in tx.events.after(job_id, 0, MAX_NOTICES, {EventKind.NOTICE}):
-        trial = event.payload
-        if event.attempt > since and isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
-            return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
+        probe = event.payload
+        if event.attempt > since and isinstance(probe, MemoryProbePayload) and probe.longest and probe.peak_bytes:
+            return MeasuredPeak(job_id, probe.longest, probe.peak_bytes)
     return None
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cluster.runs.model_location import job_folder
 from cluster.runs.run_limits import lasted_s, max_cost, spent_by
-from ftlab.schemas import EventKind, FailurePayload, JobConfig, LogPayload, NoticePayload, TrialPayload
+from ftlab.schemas import EventKind, FailurePayload, JobConfig, LogPayload, MemoryProbePayload, NoticePayload
 from ftlab.schemas.events import ALARMS
 from ftlab.schemas.failures import FailureAnalysis
 from ftlab.settings import Settings
@@ -109,13 +109,13 @@ def _checkpoints(tx: Transaction, job: JobRecord) -> tuple[SavedCheckpoint, ...]
 def _memory(
     settings: Settings, job: JobRecord, config: JobConfig | None, notices: Sequence[EventRecord], number: int
 ) -> JobMemory | None:
-    """What the attempt wrote down, corrected by its trial pass. That of another attempt may have had other settings."""
+    """What the attempt wrote down, corrected by its own memory probe: another attempt may have had other settings."""
     memory = JobMemory.read(job_folder(settings, job.id))
     if memory is None or config is None:
         return memory
     for event in notices:
-        trial = event.payload
-        if event.attempt == number and isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
-            computed = training_peak(memory.shape, config, trial.longest, memory.place).total
-            return replace(memory, correction=trial.peak_bytes / computed)
+        probe = event.payload
+        if event.attempt == number and isinstance(probe, MemoryProbePayload) and probe.longest and probe.peak_bytes:
+            computed = training_peak(memory.shape, config, probe.longest, memory.traits).total
+            return replace(memory, correction=probe.peak_bytes / computed)
     return memory

@@ -119,7 +119,7 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     if estimate.memory_correction is not None:
         times = f"{estimate.memory_correction:.2f} times the computed memory"
         yield from _entry(
-            "measured", f"{estimate.memory_job_id} needed {times} in its trial pass; the totals include this"
+            "measured", f"{estimate.memory_job_id} needed {times} in its memory probe; the totals include this"
         )
     for alternative in estimate.alternatives:
         for number, (name, value) in enumerate(alternative.changes.items()):

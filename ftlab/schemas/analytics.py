@@ -164,7 +164,7 @@ class TimeUse(WireModel):
     lost_s: float
     """Work that was done again: of attempts after the checkpoint that the job continued from."""
     other_s: float
-    """The rest of the attempts: the trial pass, the work between steps, and everything that was not measured."""
+    """The rest of the attempts: the memory probe, the work between steps, and everything that was not measured."""
     lost_steps: int = 0
     """Steps that were trained again."""
     missing: str | None = None

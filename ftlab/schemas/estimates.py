@@ -109,7 +109,7 @@ class JobEstimate(WireModel):
     memory_correction: float | None = None
     """Measured / computed memory of an earlier job that trained the same way; `None` without such a measurement."""
     memory_job_id: str | None = None
-    """The earlier job that measured its memory in a trial pass."""
+    """The earlier job that measured its memory in a memory probe."""
     peak_length: int
     """Tokens of the row that the memory was computed for."""
     devices: list[DeviceEstimate] = Field(default_factory=list)

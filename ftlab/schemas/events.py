@@ -17,7 +17,7 @@ COST_LIMIT_REACHED = "cost_limit_reached"
 """What a job cost whose `max_cost` is used up."""
 RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
-TRIED = "trial_pass"
+MEMORY_PROBED = "memory_probe"
 """Code of the notice that reports a pass over the longest rows before the first step."""
 CONFIG_ADJUSTED = "config_adjusted"
 """Code of the notice that reports a change of the job's config."""
@@ -234,8 +234,8 @@ class AdjustedPayload(NoticePayload):
         return cls(code=CONFIG_ADJUSTED, message=message, by=adjustment.by, changes=adjustment.changes)
 
 
-class TrialPayload(NoticePayload):
-    """What a pass over the longest rows took (code `trial_pass`), on the worker that took the most.
+class MemoryProbePayload(NoticePayload):
+    """What a pass over the longest rows took (code `memory_probe`), on the worker that took the most.
 
     It leaves the weights as they are.
     """
@@ -285,14 +285,14 @@ _Payload = (
     | SamplePayload
     | NoticePayload
     | ResumedPayload
-    | TrialPayload
+    | MemoryProbePayload
     | FailurePayload
     | AdjustedPayload
     | ProgressPayload
 )
 _BY_CODE: dict[str, type[NoticePayload]] = {
     RESUMED: ResumedPayload,
-    TRIED: TrialPayload,
+    MEMORY_PROBED: MemoryProbePayload,
     FAILURE_ANALYSED: FailurePayload,
     CONFIG_ADJUSTED: AdjustedPayload,
 }

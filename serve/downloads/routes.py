@@ -19,7 +19,7 @@ from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.openapi import PART
 from serve.http.ranges import attachment, file_response, stream
-from serve.jobs.exports import artifact_folder
+from serve.jobs.exports.routes import artifact_folder
 from serve.streams.logs import job_deleted
 from tracking.store import Store
 from tracking.store.records import JobRecord

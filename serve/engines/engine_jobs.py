@@ -8,8 +8,8 @@ from ftlab.schemas import EngineConfig
 from ftlab.status import JobStatus
 from serve.context import Services
 from serve.engines.targets import Target
-from serve.jobs.queue import is_scheduling, waits_for
-from serve.jobs.submit import hold_base
+from serve.jobs.submission.submit import hold_base
+from serve.jobs.views.queue import is_scheduling, waits_for
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.engines import EngineRecord

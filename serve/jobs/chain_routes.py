@@ -17,9 +17,9 @@ from serve.context import Caller, CallerContext, Services
 from serve.http.json_body import JsonBody, JsonRoute, validate
 from serve.http.query import IdempotencyKey
 from serve.http.responses import in_thread, reply
-from serve.jobs.parents import Parent, Siblings, find_parents
 from serve.jobs.resolve_submission import resolve_submission
-from serve.jobs.submit import Completion, NewJob, Submission, Submitted, add_all, completed, replay
+from serve.jobs.submission.parents import Parent, Siblings, find_parents
+from serve.jobs.submission.submit import Completion, NewJob, Submission, Submitted, add_all, completed, replay
 from tracking.store.ids import new_id
 
 router = APIRouter(prefix="/api/training/chains", tags=["jobs"], route_class=JsonRoute)

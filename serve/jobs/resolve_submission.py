@@ -6,10 +6,10 @@ from functools import partial
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import EvaluationConfig, ExportConfig, JobConfig
 from serve.context import CallerContext
-from serve.jobs.auto import resolve_auto
-from serve.jobs.evaluations import resolve_evaluation
-from serve.jobs.exports import resolve_export
-from serve.jobs.submit import ResolvedSubmission, Submission, check_training
+from serve.jobs.evaluations.routes import resolve_evaluation
+from serve.jobs.exports.routes import resolve_export
+from serve.jobs.submission.auto import resolve_auto
+from serve.jobs.submission.submit import ResolvedSubmission, Submission, check_training
 from serve.models.base_model import ask_huggingface
 
 

@@ -19,14 +19,16 @@ from serve.context import Caller
 from serve.http.json_body import JobBody, JsonBody, JsonRoute
 from serve.http.query import After, Count, IdempotencyKey, JobId, Limit, RecordId
 from serve.http.responses import reply
-from serve.jobs import analytics, append, changes, estimate, history, job_view, resume, submit
-from serve.jobs.changes import Changed
-from serve.jobs.checkpoint_choice import CheckpointChoice
-from serve.jobs.deletion import delete_when_released
-from serve.jobs.evaluation_estimate import estimate_evaluation
-from serve.jobs.parents import find_parents, names_jobs
+from serve.jobs.changes import append, control, resume
+from serve.jobs.changes.control import Changed
+from serve.jobs.changes.deletion import delete_when_released
+from serve.jobs.changes.resume import ResumeOrder
+from serve.jobs.checkpoints.choice import CheckpointChoice
+from serve.jobs.evaluations.estimate import estimate_evaluation
 from serve.jobs.resolve_submission import resolve_submission
-from serve.jobs.resume import ResumeOrder
+from serve.jobs.submission import estimate, submit
+from serve.jobs.submission.parents import find_parents, names_jobs
+from serve.jobs.views import analytics, history, job_view
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -81,8 +83,8 @@ async def get_job(caller: Caller, job_id: JobId) -> Response:
 async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
     """The job must be queued or paused. `after: []` lets it start without the jobs that it waits for."""
     if change.priority is None:
-        return _announced(caller, await caller.call(changes.release, job_id), 200)
-    return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
+        return _announced(caller, await caller.call(control.release, job_id), 200)
+    return _announced(caller, await caller.call(control.set_priority, job_id, change.priority), 200)
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a job that has ended")
@@ -98,13 +100,13 @@ async def delete_job(caller: Caller, job_id: RecordId) -> Response:
 @router.post("/{job_id}/cancel", status_code=202, response_model=Job, summary="Cancel a job; checkpoints are kept")
 async def cancel_job(caller: Caller, job_id: JobId) -> Response:
     """The job's checkpoints are kept. Cancelling a job that is being cancelled changes nothing."""
-    return _announced(caller, await caller.call(changes.cancel, job_id))
+    return _announced(caller, await caller.call(control.cancel, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, response_model=Job, summary="Pause a job and release its devices")
 async def pause_job(caller: Caller, job_id: JobId) -> Response:
     """A queued job is paused at once; a running job finishes its step and saves a checkpoint first."""
-    return _announced(caller, await caller.call(changes.pause, job_id))
+    return _announced(caller, await caller.call(control.pause, job_id))
 
 
 @router.post("/{job_id}/resume", status_code=202, response_model=Job, summary="Resume a job, also with other settings")
@@ -129,8 +131,8 @@ async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]
 async def move_job(caller: Caller, job_id: JobId, target: JsonBody[Move]) -> Response:
     """Moves the job ahead of all jobs with its priority, or right behind one of them."""
     if target.job is not None:
-        return _announced(caller, await caller.call(changes.move_behind, job_id, target.job))
-    return _announced(caller, await caller.call(changes.move_to_front, job_id))
+        return _announced(caller, await caller.call(control.move_behind, job_id, target.job))
+    return _announced(caller, await caller.call(control.move_to_front, job_id))
 
 
 @router.get("/{job_id}/metrics", response_model=MetricList, summary="Get metric points by name and step")

@@ -18,11 +18,11 @@ from serve.http.json_body import parse_object, validate
 from serve.http.openapi import PART
 from serve.http.query import After, Count, IdempotencyKey, JobId, Limit
 from serve.http.responses import reply
-from serve.jobs import history
 from serve.jobs import routes as jobs
-from serve.jobs.checkpoint_choice import CheckpointChoice
-from serve.jobs.resume import ResumeOrder
-from serve.jobs.submit import Submission
+from serve.jobs.changes.resume import ResumeOrder
+from serve.jobs.checkpoints.choice import CheckpointChoice
+from serve.jobs.submission.submit import Submission
+from serve.jobs.views import history
 from serve.legacy.config import adjustments_of, to_document
 from serve.telemetry import routes as telemetry
 

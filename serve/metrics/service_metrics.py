@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
-from serve.jobs.queue import is_scheduling
+from serve.jobs.views.queue import is_scheduling
 from tracking.store import Store, Transaction
 from tracking.store.records import AttemptTotals
 

@@ -10,10 +10,10 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody
 from serve.http.query import IdempotencyKey, Limit, refuse_unknown
 from serve.http.responses import reply
-from serve.jobs import changes, resume
-from serve.jobs.changes import Changed
-from serve.jobs.checkpoint_choice import CheckpointChoice
-from serve.jobs.resume import ResumeOrder
+from serve.jobs.changes import control, resume
+from serve.jobs.changes.control import Changed
+from serve.jobs.changes.resume import ResumeOrder
+from serve.jobs.checkpoints.choice import CheckpointChoice
 from serve.openai import jobs, progress
 from serve.openai.ids import job_id
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiJob, OpenAiList
@@ -57,13 +57,13 @@ async def get_job(caller: Caller, fine_tune: FineTuneId) -> Response:
 
 @router.post("/{fine_tune}/cancel", response_model=OpenAiJob, dependencies=STRICT, summary="Cancel a job")
 async def cancel_job(caller: Caller, fine_tune: FineTuneId) -> Response:
-    return await _changed(caller, await caller.call(changes.cancel, await _known(caller, fine_tune)))
+    return await _changed(caller, await caller.call(control.cancel, await _known(caller, fine_tune)))
 
 
 @router.post("/{fine_tune}/pause", response_model=OpenAiJob, dependencies=STRICT, summary="Pause a job")
 async def pause_job(caller: Caller, fine_tune: FineTuneId) -> Response:
     """A running job saves a checkpoint first: it is `pausing`, and then `paused`."""
-    return await _changed(caller, await caller.call(changes.pause, await _known(caller, fine_tune)))
+    return await _changed(caller, await caller.call(control.pause, await _known(caller, fine_tune)))
 
 
 @router.post("/{fine_tune}/resume", response_model=OpenAiJob, dependencies=STRICT, summary="Resume a job")

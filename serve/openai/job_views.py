@@ -8,7 +8,7 @@ from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas import Job, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
-from serve.jobs.job_view import describe_all
+from serve.jobs.views.job_view import describe_all
 from serve.openai.ids import file_id, fine_tune_id, result_file_id, seconds
 from serve.openai.job_config import hyperparameters_of, method_name, own_fields_of
 from serve.openai.names import base_name, tuned_name

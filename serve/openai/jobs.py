@@ -14,7 +14,7 @@ from serve.http.json_body import canonical
 from serve.http.problems import unknown_parameter
 from serve.http.query import OWNER
 from serve.jobs import routes as own_jobs
-from serve.jobs.submit import Submission
+from serve.jobs.submission.submit import Submission
 from serve.openai.graders import item_of
 from serve.openai.ids import dataset_id, job_id
 from serve.openai.job_config import GRADER, requested_method, to_config

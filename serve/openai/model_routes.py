@@ -8,7 +8,7 @@ from starlette.responses import Response
 from serve.context import Caller
 from serve.http.query import refuse_unknown
 from serve.http.responses import reply
-from serve.jobs.deletion import when_released
+from serve.jobs.changes.deletion import when_released
 from serve.openai import models
 from serve.openai.objects import OpenAiDeleted, OpenAiList, OpenAiModel
 from serve.openai.route import OpenAiRoute

@@ -12,7 +12,7 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute, digest
 from serve.http.query import After, IdempotencyKey, Limit
 from serve.http.responses import reply
-from serve.jobs.deletion import when_released
+from serve.jobs.changes.deletion import when_released
 from serve.sweeps import changes, replies, submit
 
 router = APIRouter(prefix="/api/sweeps", tags=["sweeps"], route_class=JsonRoute)

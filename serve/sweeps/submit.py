@@ -13,10 +13,10 @@ from ftlab.schemas.sweep_rules import CheckedSweep, check_sweep
 from ftlab.schemas.sweeps import Sweep, SweepConfig, SweepPreview, SweepStatus, TrialState, Value
 from serve.context import Caller, Services
 from serve.http.responses import in_thread
-from serve.jobs.auto import resolve_auto
-from serve.jobs.job_datasets import with_ids
-from serve.jobs.preflight import Start, base_columns, check_max_cost, preflight
-from serve.jobs.submit import check_size, hold_base, key_reused
+from serve.jobs.submission.auto import resolve_auto
+from serve.jobs.submission.job_datasets import with_ids
+from serve.jobs.submission.preflight import Start, base_columns, check_max_cost, preflight
+from serve.jobs.submission.submit import check_size, hold_base, key_reused
 from serve.models.base_model import HubAnswer, ask_huggingface, check, short_name
 from serve.sweeps.replies import describe
 from tracking.store import DuplicateError, Transaction

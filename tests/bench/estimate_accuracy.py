@@ -18,7 +18,7 @@ from typing import Any
 from cluster.machine.cpu_priority import KEEP_FREED_MEMORY
 from ftlab.schemas import JobConfig
 from train.estimate.devices import has_fast_bfloat16
-from train.estimate.memory import CPU_LIBRARIES, Place, training_peak
+from train.estimate.memory import CPU_LIBRARIES, DeviceTraits, training_peak
 from train.model.folder import facts_of
 from train.model.shape import ModelShape
 
@@ -101,8 +101,8 @@ def compared(name: str) -> str:
 def estimate(job: Shape, shape: ModelShape) -> int:
     """Bytes at the estimated peak, without those of the libraries."""
     config = JobConfig.model_validate({"model": "org/shape", "dataset": "ds-1", **job.config()})
-    place = Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
-    return training_peak(shape, config, job.length, place).total - CPU_LIBRARIES
+    traits = DeviceTraits(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+    return training_peak(shape, config, job.length, traits).total - CPU_LIBRARIES
 
 
 def _train(shape: Shape, folder: Path) -> None:

@@ -20,7 +20,8 @@ from cluster.fakes import FakeCluster, FakeEventHub
 from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.jobs import job_view, submit
+from serve.jobs.submission import submit
+from serve.jobs.views import job_view
 from serve.models.base_model import NOT_ASKED
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile

@@ -8,7 +8,7 @@ from functools import cached_property
 from ftlab.schemas import JobConfig
 from train.data.tokens.row_lengths import RowLengths
 from train.estimate.devices import GIB, Fit, fit
-from train.estimate.memory import Place, evaluation_peak, training_peak
+from train.estimate.memory import DeviceTraits, evaluation_peak, training_peak
 from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape
 
@@ -72,7 +72,7 @@ class Device:
 
     name: str
     """Type of the GPU as Ray names it, `GPU` where it has none, or `CPU`."""
-    place: Place
+    traits: DeviceTraits
     memory: tuple[int, int] | None
     """Bytes of one of them that the job may use: at least, and at most; `None` where that is not known."""
     processes: int = 1
@@ -111,7 +111,7 @@ class Facts:
 
     @property
     def use_cuda(self) -> bool:
-        return any(device.place.use_cuda for device in self.devices)
+        return any(device.traits.use_cuda for device in self.devices)
 
     @property
     def knows_memory(self) -> bool:
@@ -120,11 +120,13 @@ class Facts:
     def peak_bytes(self, config: JobConfig, length: int, device: Device) -> int:
         """The computed peak of one process, corrected, with rows of `length` tokens."""
         assert self.shape is not None, "the caller has checked knows_memory"
-        sharding = sharding_in_force(config, self.shape, length, device.place, device.memory, max(1.0, self.correction))
+        sharding = sharding_in_force(
+            config, self.shape, length, device.traits, device.memory, max(1.0, self.correction)
+        )
         config = with_sharding(config, sharding)
-        peaks = [training_peak(self.shape, config, length, device.place).total]
+        peaks = [training_peak(self.shape, config, length, device.traits).total]
         if config.has_evaluation:
-            peaks.append(evaluation_peak(self.shape, config, length, device.place).total)
+            peaks.append(evaluation_peak(self.shape, config, length, device.traits).total)
         return math.ceil(max(peaks) * max(1.0, self.correction))
 
     def fit_of(self, config: JobConfig, length: int) -> Fit:

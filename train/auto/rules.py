@@ -162,7 +162,7 @@ def _sampled(lengths: Lengths) -> str:
 
 def _without_bfloat16(facts: Facts) -> str | None:
     """The first GPU that does not compute bfloat16."""
-    return next((device.name for device in facts.devices if device.place.capability < AMPERE), None)
+    return next((device.name for device in facts.devices if device.traits.capability < AMPERE), None)
 
 
 def _names(facts: Facts) -> str:

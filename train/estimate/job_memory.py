@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlab.schemas import GrpoMethod, JobConfig
 from ftlab.status import Phase
-from train.estimate.memory import Place, evaluation_peak, training_peak
+from train.estimate.memory import DeviceTraits, evaluation_peak, training_peak
 from train.model.shape import ModelShape
 
 FILE = "memory.json"
@@ -20,7 +20,7 @@ class JobMemory:
     """The inputs of the estimate, as a run found them."""
 
     shape: ModelShape
-    place: Place
+    traits: DeviceTraits
     memory_bytes: int
     """Memory of the device, or of the machine where there is none."""
     lengths: Mapping[int, int]
@@ -30,7 +30,7 @@ class JobMemory:
     processes: int = 1
     """Training processes of the job that share the memory."""
     correction: float = 1.0
-    """Measured / computed memory of the trial pass of this job."""
+    """Measured / computed memory of the memory probe of this job."""
 
     @classmethod
     def read(cls, job_folder: Path) -> "JobMemory | None":
@@ -46,8 +46,8 @@ class JobMemory:
         shape = document["shape"]
         linears = {name: (widths[0], widths[1]) for name, widths in shape["linears"].items()}
         lengths = {int(tokens): int(number) for tokens, number in document["lengths"].items()}
-        place = document["place"] | {"capability": tuple(document["place"]["capability"])}
-        parts = {"shape": ModelShape(**shape | {"linears": linears}), "place": Place(**place)}
+        traits = document["traits"] | {"capability": tuple(document["traits"]["capability"])}
+        parts = {"shape": ModelShape(**shape | {"linears": linears}), "traits": DeviceTraits(**traits)}
         return cls(**{**document, **parts, "lengths": lengths})
 
     def to_document(self) -> dict[str, Any]:
@@ -70,17 +70,17 @@ class JobMemory:
         if phase is Phase.EVALUATING:
             return self.evaluation_bytes(config, length)
         if phase is Phase.LOADING:
-            return self._scaled(training_peak(self.shape, config, length, self.place).weights)
+            return self._scaled(training_peak(self.shape, config, length, self.traits).weights)
         return self.training_bytes(config, length)
 
     def training_bytes(self, config: JobConfig, length: int) -> int:
         """Peak of a training step of all processes that share the memory."""
-        return self._scaled(training_peak(self.shape, config, length, self.place).total)
+        return self._scaled(training_peak(self.shape, config, length, self.traits).total)
 
     def evaluation_bytes(self, config: JobConfig, length: int) -> int:
         """Peak of an evaluation, likewise."""
         longest = min(self.eval_longest or length, config.method.max_length)
-        return self._scaled(evaluation_peak(self.shape, config, longest, self.place).total)
+        return self._scaled(evaluation_peak(self.shape, config, longest, self.traits).total)
 
     def _scaled(self, peak: int) -> int:
         return round(peak * self.correction) * self.processes

@@ -5,7 +5,7 @@ from math import prod
 
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from train.device_defaults import FLASH_ATTENTION, device_defaults, with_device_defaults
-from train.device_defaults import Place as Place
+from train.device_defaults import DeviceTraits as DeviceTraits
 from train.estimate.activations import (
     Adapters,
     Batch,
@@ -53,14 +53,14 @@ class Memory:
         return sum(vars(self).values())
 
 
-def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
+def training_peak(shape: ModelShape, config: JobConfig, length: int, traits: DeviceTraits) -> Memory:
     """The largest of the moments of a step whose longest row has `length` tokens."""
-    return max(_moments(_Run(shape, config, place), length), key=lambda memory: memory.total)
+    return max(_moments(_Run(shape, config, traits), length), key=lambda memory: memory.total)
 
 
-def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
+def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, traits: DeviceTraits) -> Memory:
     """The peak of an evaluation during training."""
-    run = _Run(shape, config, place)
+    run = _Run(shape, config, traits)
     texts = config.training.per_device_eval_batch_size * config.method.texts_per_row
     batch = Batch(texts, length, texts > 1)
     head = _head_bytes(run, batch, backward=False)
@@ -68,9 +68,9 @@ def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Pl
     return run.with_overhead(replace(run.in_pass, activations=activations, logits=head))
 
 
-def answering_peak(shape: ModelShape, config: JobConfig, texts: int, length: int, place: Place) -> Memory:
+def answering_peak(shape: ModelShape, config: JobConfig, texts: int, length: int, traits: DeviceTraits) -> Memory:
     """The peak while a batch of `texts` is answered; `length` counts the tokens of the longest prompt and answer."""
-    run = _Run(shape, config, place)
+    run = _Run(shape, config, traits)
     return run.with_overhead(_generation(run, texts, length))
 
 
@@ -89,19 +89,19 @@ def adapter_parameters(shape: ModelShape, config: JobConfig) -> int:
 class _Run:
     """The parts of a run that stay the same during a step."""
 
-    def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
-        in_force = device_defaults(config, place)
-        config = with_device_defaults(config, place)
+    def __init__(self, shape: ModelShape, config: JobConfig, traits: DeviceTraits) -> None:
+        in_force = device_defaults(config, traits)
+        config = with_device_defaults(config, traits)
         self.optim, self.has_flash = in_force.optim, in_force.attention == FLASH_ATTENTION
         training = config.training
         if config.method.scores_texts:
             shape = shape.without_head
-        self.shape, self.config, self.place = shape, config, place
+        self.shape, self.config, self.traits = shape, config, traits
         self.trains_all = config.tuning == "full"
         self.is_mixed = bool(training.bf16 or training.fp16)
         stored = DTYPE_BYTES[shape.dtype]
         weights = DTYPE_BYTES.get(training.dtype) or (4 if self.trains_all else stored)
-        if training.dtype == "auto" and not place.use_cuda and not place.has_fast_bfloat16:
+        if training.dtype == "auto" and not traits.use_cuda and not traits.has_fast_bfloat16:
             weights = 4
         compute = 2 if self.is_mixed else weights
         self.precision = Precision(weights, weights, compute)
@@ -154,13 +154,13 @@ class _Run:
         if optim == "adafactor":
             return 3 * 4 * largest
         if is_8bit(optim):
-            return 0 if self.place.use_cuda else 4 * 4 * largest
+            return 0 if self.traits.use_cuda else 4 * 4 * largest
         if optim == "adamw_torch":
-            return self.trained_bytes * (self.trained if self.place.use_cuda else 2 * largest) // self.parts
+            return self.trained_bytes * (self.trained if self.traits.use_cuda else 2 * largest) // self.parts
         return 0
 
     def with_overhead(self, memory: Memory) -> Memory:
-        if self.place.use_cuda:
+        if self.traits.use_cuda:
             return replace(memory, overhead=CUDA_CONTEXT + round((CUDA_CACHE_FACTOR - 1) * memory.total))
         return replace(
             memory, overhead=CPU_LIBRARIES + round((CPU_HEAP_FACTOR - 1) * (memory.activations + memory.logits))
@@ -230,7 +230,7 @@ def _head_bytes(run: _Run, batch: Batch, *, backward: bool = True) -> int:
     """Bytes of the head and the loss. That of a reward model is one number for each token."""
     if run.config.method.scores_texts:
         return 4 * batch.num_tokens
-    options = {"use_cuda": run.place.use_cuda, "is_trained": run.trains_all, "backward": backward}
+    options = {"use_cuda": run.traits.use_cuda, "is_trained": run.trains_all, "backward": backward}
     return head_bytes(run.shape, batch, run.precision, **options)
 
 
@@ -261,12 +261,12 @@ def is_8bit(optim: str) -> bool:
     return optim.endswith("_8bit")
 
 
-def optimizer_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:
+def optimizer_bytes(shape: ModelShape, config: JobConfig, traits: DeviceTraits) -> int:
     """Bytes of the optimizer's state, in memory and in a checkpoint."""
-    return _Run(shape, config, place).optimizer_bytes
+    return _Run(shape, config, traits).optimizer_bytes
 
 
-def trained_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:
+def trained_bytes(shape: ModelShape, config: JobConfig, traits: DeviceTraits) -> int:
     """Bytes of the trained weights: of all, or of the adapter."""
-    run = _Run(shape, config, place)
+    run = _Run(shape, config, traits)
     return run.trained * run.trained_bytes

@@ -4,7 +4,7 @@ from typing import Literal
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.sharding import obstacle_to_sharding
-from train.device_defaults import Place
+from train.device_defaults import DeviceTraits
 from train.estimate.devices import Fit, fit
 from train.estimate.memory import training_peak
 from train.model.shape import ModelShape
@@ -16,7 +16,7 @@ def sharding_in_force(
     config: JobConfig,
     shape: ModelShape | None,
     length: int,
-    place: Place,
+    traits: DeviceTraits,
     memory: tuple[int, int] | None,
     correction: float = 1.0,
 ) -> Sharding:
@@ -32,12 +32,12 @@ def sharding_in_force(
         return "none"
     if resources.sharding == "fsdp":
         return "fsdp"
-    if not place.use_cuda or shape is None or memory is None:
+    if not traits.use_cuda or shape is None or memory is None:
         return "none"
     # With an adapter that is trained further, the reference needs the whole model before training.
     if obstacle_to_sharding(config) is not None or config.method.compares_with_base:
         return "none"
-    whole = training_peak(shape, with_sharding(config, "none"), length, place).total
+    whole = training_peak(shape, with_sharding(config, "none"), length, traits).total
     return "none" if fit(round(whole * correction), memory) is Fit.FITS else "fsdp"
 
 

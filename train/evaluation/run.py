@@ -14,7 +14,7 @@ from ftlab.errors import ConflictError
 from ftlab.schemas import EvaluationConfig, MetricsPayload
 from ftlab.schemas.evaluation_results import ANSWER_SPEED, READ_SPEED
 from train.device_defaults import AS_TRAINED, device_defaults
-from train.devices import place_of
+from train.devices import traits_of
 from train.estimate.measuring import measuring_peak
 from train.evaluation.cases import Case, read_cases
 from train.evaluation.expected import Expected, expected_work
@@ -73,7 +73,7 @@ class _Evaluation:
         self._plan, self._link, self._store = plan, link, store
         self._heartbeat = Heartbeat(link)
         self._stop_poll = StopPoll(link, plan.time_left_s)
-        self._place = place_of(plan)
+        self._traits = traits_of(plan)
         self._measures: Sequence[Measure] = measures_of(plan.config)
         self._judges = judge_clients(plan)
         self._parts = _parts(plan.config, self._measures)
@@ -89,7 +89,7 @@ class _Evaluation:
         plan = self._plan
         self._heartbeat.enter(Phase.LOADING)
         self._check_in()
-        begin_peak(use_cuda=self._place.use_cuda)
+        begin_peak(use_cuda=self._traits.use_cuda)
         if plan.dataset is not None:
             self._cases = read_cases(plan.dataset.rows, plan.config.max_rows)
         self._tasks = self._load_tasks()
@@ -105,7 +105,7 @@ class _Evaluation:
         results = make_report(plan, cases, measures, models).model_copy(
             update={
                 "estimated_memory_bytes": self._expected_bytes,
-                "peak_memory_bytes": peak_bytes(use_cuda=self._place.use_cuda),
+                "peak_memory_bytes": peak_bytes(use_cuda=self._traits.use_cuda),
             }
         )
         write_report(plan.results_folder, results, plan, cases, measures, models)
@@ -196,8 +196,8 @@ class _Evaluation:
         return found
 
     def _measure(self, place: int, base: BaseModel) -> None:
-        found = device_defaults(AS_TRAINED, self._place)
-        model = load_for_answers(base, use_cuda=self._place.use_cuda, attention=found.attention)
+        found = device_defaults(AS_TRAINED, self._traits)
+        model = load_for_answers(base, use_cuda=self._traits.use_cuda, attention=found.attention)
         layers = facts_of(base.folder).layers
         loaded = LoadedModel(model, load_tokenizer(base), layers.max_positions if layers else None)
         self._begin(loaded, base)
@@ -220,7 +220,7 @@ class _Evaluation:
         finally:
             del loaded, model
             gc.collect()
-            if self._place.use_cuda:
+            if self._traits.use_cuda:
                 torch.cuda.empty_cache()
 
     def _missing(self, place: int, part: str) -> list[Case]:
@@ -256,11 +256,11 @@ class _Evaluation:
         """The peak that is expected; `None` where it depends on another model, or on what fits the GPU."""
         config, shape = self._plan.config, facts_of(base.folder).shape
         num_bases = sum(model.base is None for model in self._plan.models)
-        is_open = self._place.use_cuda and config.batch_size is None
+        is_open = self._traits.use_cuda and config.batch_size is None
         if shape is None or num_bases > 1 or is_open:
             return None
         prompts = [] if expected.longest_prompt is None else [expected.longest_prompt]
-        return measuring_peak(shape, config, expected.longest_read, prompts, self._place).total
+        return measuring_peak(shape, config, expected.longest_read, prompts, self._traits).total
 
     def _check_in(self) -> None:
         self._heartbeat.beat()

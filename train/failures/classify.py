@@ -75,7 +75,7 @@ def find_failure(error: BaseException, folder: Path) -> Failure | None:
         return Failure(ReasonCode.LOSS_DIVERGED, message)
     if isinstance(error, DeviceTooSmallError):
         message = f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
-        measured = (f"The trial pass over the longest rows measured: {error}.",)
+        measured = (f"The memory probe with the longest rows measured: {error}.",)
         return Failure(ReasonCode.DEVICE_OOM, message, cause=FailureCause.GPU_MEMORY_TRAINING, notes=measured)
     if isinstance(error, EngineCrashedError):
         return Failure(ReasonCode.WORKER_CRASHED, str(error))

@@ -55,7 +55,7 @@ def _memory(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> li
     memory, config = facts.memory, facts.config
     if memory is None or config is None:
         return []
-    if cause is C.HOST_MEMORY and memory.place.use_cuda:
+    if cause is C.HOST_MEMORY and memory.traits.use_cuda:
         return []  # the estimate is that of the GPU
     length = memory.length(config)
     peak = memory.peak(config, length, phase)

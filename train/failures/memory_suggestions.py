@@ -60,7 +60,7 @@ def for_memory(facts: FailureFacts, phase: Phase | None) -> list[Suggestion]:
 def for_main_memory(facts: FailureFacts, phase: Phase | None) -> list[Suggestion]:
     """The same ladders where the run trained on the CPU; on a GPU, batches that wait in main memory."""
     assert facts.config is not None
-    if facts.memory is None or not facts.memory.place.use_cuda:
+    if facts.memory is None or not facts.memory.traits.use_cuda:
         return for_memory(facts, phase)
     if not facts.config.training.dataloader_num_workers:
         return []

@@ -97,12 +97,12 @@ class RunCallback(TrainerCallback):
         self._heartbeat.beat()
 
     def measuring(self) -> None:
-        """Report that the trial pass starts. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
+        """Report that the memory probe starts. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
         self._meter.other_work_began()
         self.check_in()
 
     def measured(self, notice: NoticePayload) -> None:
-        """Emit the result of the trial pass, once for all ranks."""
+        """Emit the result of the memory probe, once for all ranks."""
         if is_main_rank():
             self._link.emit(notice)
         self.training_again()

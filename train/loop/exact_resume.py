@@ -33,7 +33,7 @@ from ftlab.manifest import read_manifest
 from ftlab.schemas.events import RunPart
 from train.all_ranks import highest
 from train.checkpoints.resume_report import starts_anew
-from train.loop import trial_pass
+from train.loop import memory_probe
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
     Batch,
@@ -186,7 +186,7 @@ class ExactResume(ShardedTraining):
             return
         self._segment = next(self._segments)
         step_size = self._schedule.step_size
-        if self.state.global_step == 0 and trial_pass.is_worth_it(self._schedule, use_cuda=not self.args.use_cpu):
+        if self.state.global_step == 0 and memory_probe.is_worth_it(self._schedule, use_cuda=not self.args.use_cpu):
             self._try_longest_rows(options["model"])
         shape = {
             "train_dataloader": self.get_train_dataloader(),
@@ -198,7 +198,7 @@ class ExactResume(ShardedTraining):
     def _try_longest_rows(self, model: Any) -> None:
         """A forward and backward pass that leaves nothing behind but a notice."""
         rows: Any = self.train_dataset
-        indexes, longest = trial_pass.longest_rows(rows, self.args.per_device_train_batch_size)
+        indexes, longest = memory_probe.longest_rows(rows, self.args.per_device_train_batch_size)
         if not indexes:
             return  # the rows have no tokens before they are generated
         batch = self.data_collator([rows[index] for index in indexes])
@@ -206,7 +206,7 @@ class ExactResume(ShardedTraining):
         metrics, num_tokens = deepcopy(self._metrics), self._total_train_tokens
         self._run_callback.measuring()
         with preserve_rng():
-            measured = trial_pass.measure(
+            measured = memory_probe.measure(
                 lambda: self.training_step(model, batch, num_items),
                 model,
                 self.args.device,
@@ -215,7 +215,7 @@ class ExactResume(ShardedTraining):
             )
         model.zero_grad()
         self._metrics, self._total_train_tokens = metrics, num_tokens
-        self._run_callback.measured(trial_pass.payload(measured, len(indexes), longest))
+        self._run_callback.measured(memory_probe.payload(measured, len(indexes), longest))
 
     def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
         timer = self._run_callback.step_timer

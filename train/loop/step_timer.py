@@ -22,7 +22,7 @@ class StepTimer:
         """Parts, each with the event or the time in seconds at which it began."""
 
     def step_started(self) -> None:
-        """Begin a step. Marks of other work since the last step, such as a trial pass, are dropped."""
+        """Begin a step. Marks of other work since the last step, such as a memory probe, are dropped."""
         self._marks.clear()
         self.mark(None)
 

@@ -35,7 +35,7 @@ from train.loop.evaluation import (
     weighted_mean,
 )
 from train.loop.exact_resume import ExactResume
-from train.loop.trial_pass import longest_rows
+from train.loop.memory_probe import longest_rows
 from train.methods.rated_batches import KL, OWN, ROW_NUMBER, PairedLogps, PairedRows, RatedCollator, pairs_of
 from train.methods.reference import Logps, kept, logps_of
 from train.methods.trainer_inputs import TrainerInputs

@@ -115,7 +115,7 @@ class PairedRows(torch.utils.data.Dataset[RowPair]):
 def pairs_of(schedule: RowSchedule, seed: int, tried: Sequence[int] = ()) -> RowNumbers:
     """Every pair in the passes of a run once (pairs x 2), in ascending order.
 
-    `tried` are the rows of the trial pass before the first step.
+    `tried` are the rows of the memory probe before the first step.
     """
     num_rows = sum(schedule.rows if schedule.mix is None else schedule.mix.sizes)
     keys = (

@@ -11,7 +11,8 @@ from starlette.websockets import WebSocketDisconnect
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.accounts import Scope
 from serve.app import create_app
-from serve.jobs import job_view, submit
+from serve.jobs.submission import submit
+from serve.jobs.views import job_view
 from tests.unit.serve.accounts.with_keys import add_key
 from tracking.store import Store
 

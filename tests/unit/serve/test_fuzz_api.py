@@ -36,7 +36,7 @@ from serve.access import wrong_keys
 from serve.access.rules import DOCUMENTED_RULES
 from serve.app import create_app
 from serve.http.query import OWNER
-from serve.jobs import deletion
+from serve.jobs.changes import deletion
 from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import FakeCoordinator, FakeTelemetry, fake_services

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ftlab.schemas.sweeps import SweepStatus, TrialState
-from serve.jobs import deletion
+from serve.jobs.changes import deletion
 from serve.sweeps import submit
 from tracking.store import Store
 

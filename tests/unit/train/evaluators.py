@@ -11,7 +11,7 @@ from datasets import Dataset
 from tests.unit.train.rank_processes import answers, end_ranks, start_ranks
 from tests.unit.train.runs import MODEL, Job, Link
 from train.device_defaults import with_device_defaults
-from train.devices import place_of
+from train.devices import traits_of
 from train.loop.callback import RunCallback
 from train.loop.run_context import RunContext
 from train.methods import make_trainer
@@ -30,7 +30,7 @@ class Evaluator:
     def __init__(self, folder: Path, models: Path) -> None:
         job = Job(folder / "job", models, folder / "rows.jsonl")
         plan = job.plan(method={"type": "sft", "max_length": 64, "packing": True})
-        plan = replace(plan, config=with_device_defaults(plan.config, place_of(plan)))
+        plan = replace(plan, config=with_device_defaults(plan.config, traits_of(plan)))
         base = find_model(MODEL, models)
         run = RunContext.of(plan, Link())
         schedule = RowSchedule.planned(plan.config.training, [1], 1)

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from tests.unit.train.estimate.shapes import job
-from train.device_defaults import Place, device_defaults, with_device_defaults
+from train.device_defaults import DeviceTraits, device_defaults, with_device_defaults
 
-CPU = Place(use_cuda=False, has_flash_attention=True)
-T4 = Place(use_cuda=True, capability=(7, 5), has_flash_attention=True)
-A100 = Place(use_cuda=True, capability=(8, 0), has_flash_attention=True)
-A100_WITHOUT = Place(use_cuda=True, capability=(8, 0))
-H100 = Place(use_cuda=True, capability=(9, 0), has_flash_attention=True)
+CPU = DeviceTraits(use_cuda=False, has_flash_attention=True)
+T4 = DeviceTraits(use_cuda=True, capability=(7, 5), has_flash_attention=True)
+A100 = DeviceTraits(use_cuda=True, capability=(8, 0), has_flash_attention=True)
+A100_WITHOUT = DeviceTraits(use_cuda=True, capability=(8, 0))
+H100 = DeviceTraits(use_cuda=True, capability=(9, 0), has_flash_attention=True)
 FLASH = "flash_attention_2"
 TWO_WORKERS = {"num_workers": 2, "sharding": "fsdp"}
 
-TABLE: list[tuple[Place, dict[str, Any], tuple[bool, bool, str, str | None]]] = [
+TABLE: list[tuple[DeviceTraits, dict[str, Any], tuple[bool, bool, str, str | None]]] = [
     (CPU, {}, (False, False, "adamw_torch", None)),
     (CPU, {"training__bf16": True}, (True, False, "adamw_torch", None)),
     (CPU, {"training__optim": "adamw_torch_fused"}, (False, False, "adamw_torch_fused", None)),
@@ -35,18 +35,18 @@ TABLE: list[tuple[Place, dict[str, Any], tuple[bool, bool, str, str | None]]] = 
 ]
 
 
-@pytest.mark.parametrize(("place", "settings", "expected"), TABLE)
+@pytest.mark.parametrize(("traits", "settings", "expected"), TABLE)
 def test_the_settings_of_a_device(
-    place: Place, settings: dict[str, Any], expected: tuple[bool, bool, str, str | None]
+    traits: DeviceTraits, settings: dict[str, Any], expected: tuple[bool, bool, str, str | None]
 ) -> None:
     config = job(**settings)
-    found = device_defaults(config, place)
+    found = device_defaults(config, traits)
     assert (found.bf16, found.fp16, found.optim, found.attention) == expected
-    in_force = with_device_defaults(config, place)
+    in_force = with_device_defaults(config, traits)
     training = in_force.training
     assert (training.bf16, training.fp16, training.optim) == expected[:3]
-    assert with_device_defaults(in_force, place) == in_force
-    assert device_defaults(in_force, place) == found
+    assert with_device_defaults(in_force, traits) == in_force
+    assert device_defaults(in_force, traits) == found
 
 
 def test_on_a_cpu_nothing_is_other_than_a_config_that_says_so() -> None:

@@ -8,8 +8,8 @@ import pytest
 from cluster.coordinator import failed_jobs
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S
 from cluster.runs.failure_record import find_analysis
-from ftlab.schemas import EventKind, FailureAnalysis, FailurePayload, LogPayload, MetricsPayload, TrialPayload
-from ftlab.schemas.events import TRIED
+from ftlab.schemas import EventKind, FailureAnalysis, FailurePayload, LogPayload, MemoryProbePayload, MetricsPayload
+from ftlab.schemas.events import MEMORY_PROBED
 from ftlab.status import FailureCause, JobStatus, Phase, ReasonCode
 from tests.unit.cluster.coordinator.world import World, add_checkpoint
 from tests.unit.train.failures.reports import CPU, reported
@@ -140,17 +140,17 @@ def test_what_is_read_from_the_record(world: World):
     folder = world.settings.home / "jobs" / job_id
     folder.mkdir(parents=True)
     CPU.write(folder)
-    trial = TrialPayload(code=TRIED, message="It was tried.", longest=2048, peak_bytes=30 * 10**9)
+    probe = MemoryProbePayload(code=MEMORY_PROBED, message="It was tried.", longest=2048, peak_bytes=30 * 10**9)
     texts = ("Loading", "The run failed: no memory", "  File x")
     lines = [NewEvent(LogPayload(level="info", text=text), world.now) for text in texts]
     with world.store.begin() as tx:
         tx.metrics.add([MetricRecord(job_id, "loss", 5, 2.5, world.now, 1)])
-        tx.events.append(ref, [NewEvent(trial, world.now), *lines, NewEvent(MetricsPayload(step=5), world.now)])
+        tx.events.append(ref, [NewEvent(probe, world.now), *lines, NewEvent(MetricsPayload(step=5), world.now)])
     ends(Failure(R.HOST_OOM, "No memory.", notes=("The kernel killed 1 process.",)))(world, job_id)
     world.tick(after_s=1)
     [found] = analyses(world, job_id)
     assert found.evidence[0] == "The kernel killed 1 process."
-    # The estimate is corrected by the trial pass of this attempt.
+    # The estimate is corrected by the memory probe of this attempt.
     assert any(line.startswith("Computed peak of a training step") and "30.0 GB" in line for line in found.evidence)
     assert (found.resume_from is not None, found.suggestions != []) == (True, True)
 

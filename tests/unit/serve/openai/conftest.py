@@ -16,7 +16,7 @@ from serve.app import create_app
 from serve.context import Services
 from tests.support.model_folders import CONFIG, weights, write_model
 from tests.support.service_fakes import running
-from tests.unit.serve.jobs.test_estimate import SIZES
+from tests.unit.serve.jobs.submission.test_estimate import SIZES
 from train.data.tokens.row_lengths import RowLengths
 from train.model.shape import derived_shapes
 

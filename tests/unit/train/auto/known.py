@@ -7,7 +7,7 @@ from ftlab.schemas.auto import AUTO
 from tests.unit.train.estimate.shapes import LLAMA_8B, SMOLLM2_135M, shape_of
 from train.auto.facts import Device, Facts, Lengths
 from train.estimate.devices import GIB, gpu_capability, gpu_memory
-from train.estimate.memory import Place
+from train.estimate.memory import DeviceTraits
 
 SMALL, LARGE = shape_of(SMOLLM2_135M), shape_of(LLAMA_8B)
 GRPO = {"type": "grpo", "rewards": [{"type": "exact_match"}]}
@@ -23,11 +23,11 @@ def rows(counts: dict[int, int], *, scale: int = 1) -> Lengths:
 
 def cpu(gib: float = 8, processes: int = 1) -> Device:
     memory = int(gib * GIB)
-    return Device("CPU", Place(use_cuda=False), (memory, memory), processes, cpus=4)
+    return Device("CPU", DeviceTraits(use_cuda=False), (memory, memory), processes, cpus=4)
 
 
 def gpu(name: str = "L4", cpus: int = 8) -> Device:
-    return Device(name, Place(use_cuda=True, capability=gpu_capability(name)), gpu_memory(name), cpus=cpus)
+    return Device(name, DeviceTraits(use_cuda=True, capability=gpu_capability(name)), gpu_memory(name), cpus=cpus)
 
 
 def facts(**changes: Any) -> Facts:

@@ -6,9 +6,9 @@ from tests.unit.train.estimate.shapes import LLAMA_8B, SMOLLM2_135M, job, shape_
 from train.estimate.alternatives import MAX_ALTERNATIVES, Fitting, fitting
 from train.estimate.devices import GIB, Fit, fit, gpu_memory, has_fast_bfloat16
 from train.estimate.disk import disk_of
-from train.estimate.memory import Place, adapter_parameters, training_peak
+from train.estimate.memory import DeviceTraits, adapter_parameters, training_peak
 
-GPU = Place(use_cuda=True)
+GPU = DeviceTraits(use_cuda=True)
 LARGE = shape_of(LLAMA_8B)
 LENGTHS = {100: 90, 600: 9, 2048: 1}
 

@@ -24,7 +24,7 @@ def test_a_run_writes_down_its_model_its_rows_and_its_device(job: Job, tmp_path:
     assert memory.shape == facts_of(job.models / "org--tiny").shape
     assert sum(memory.lengths.values()) == 17
     assert 0 < memory.eval_longest <= 64
-    assert not memory.place.use_cuda
+    assert not memory.traits.use_cuda
     assert memory.memory_bytes > 2**30
     assert memory.length(config()) == max(memory.lengths)
 
@@ -39,8 +39,8 @@ def test_a_pair_is_as_long_as_its_longer_answer(job: Job, tmp_path: Path):
 
 def test_the_peaks_are_those_of_the_estimate():
     now, length = config(), GPU.length(config())
-    assert GPU.training_bytes(now, length) == training_peak(GPU.shape, now, length, GPU.place).total
-    assert GPU.evaluation_bytes(now, length) == evaluation_peak(GPU.shape, now, 1024, GPU.place).total
+    assert GPU.training_bytes(now, length) == training_peak(GPU.shape, now, length, GPU.traits).total
+    assert GPU.evaluation_bytes(now, length) == evaluation_peak(GPU.shape, now, 1024, GPU.traits).total
     shared = JobMemory(**{**vars(CPU), "processes": 2, "correction": 1.5})
     assert shared.training_bytes(now, length) == pytest.approx(3 * CPU.training_bytes(now, length), abs=2)
 
@@ -51,5 +51,5 @@ def test_the_length_of_a_step():
     rewarded = {"type": "grpo", "max_length": 2100, "max_completion_length": 512, "rewards": [{"type": "exact_match"}]}
     generated = config(method=rewarded, training={"per_device_train_batch_size": 8})
     assert GPU.length(generated) == 2100
-    unknown = JobMemory(GPU.shape, GPU.place, 1, {})
+    unknown = JobMemory(GPU.shape, GPU.traits, 1, {})
     assert unknown.length(config()) == 1024

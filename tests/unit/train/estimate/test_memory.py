@@ -11,13 +11,17 @@ from train.estimate.activations import Batch, Precision, head_bytes
 from train.estimate.memory import (
     CPU_LIBRARIES,
     CUDA_CONTEXT,
-    Place,
+    DeviceTraits,
     adapter_parameters,
     evaluation_peak,
     training_peak,
 )
 
-GPU, CPU, OLD_CPU = Place(use_cuda=True), Place(use_cuda=False), Place(use_cuda=False, has_fast_bfloat16=False)
+GPU, CPU, OLD_CPU = (
+    DeviceTraits(use_cuda=True),
+    DeviceTraits(use_cuda=False),
+    DeviceTraits(use_cuda=False, has_fast_bfloat16=False),
+)
 LARGE, SMALL = shape_of(LLAMA_8B), shape_of(SMOLLM2_135M)
 GIB = 1024**3
 
@@ -138,12 +142,12 @@ PLACES = st.sampled_from([GPU, CPU, OLD_CPU])
 
 @given(JOBS, st.integers(8, 4096), PLACES)
 @settings(max_examples=60, deadline=None)
-def test_more_of_anything_never_needs_less(config, length, place):
+def test_more_of_anything_never_needs_less(config, length, traits):
     def peak(length: int = length, **changes: object) -> int:
-        return training_peak(SMALL, job(**{**config, **changes}), length, place).total
+        return training_peak(SMALL, job(**{**config, **changes}), length, traits).total
 
     base = peak()
-    assert all(part >= 0 for part in vars(training_peak(SMALL, job(**config), length, place)).values())
+    assert all(part >= 0 for part in vars(training_peak(SMALL, job(**config), length, traits)).values())
     assert peak(length=length + 64) >= base
     rows = config["training__per_device_train_batch_size"]
     assert peak(training__per_device_train_batch_size=rows + 1) >= base

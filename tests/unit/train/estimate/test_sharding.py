@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from tests.unit.train.estimate.shapes import LLAMA_8B, SMOLLM2_135M, job, shape_of
-from train.device_defaults import Place
+from train.device_defaults import DeviceTraits
 from train.estimate.devices import GIB, Fit, fit
 from train.estimate.disk import disk_of
 from train.estimate.memory import evaluation_peak, training_peak
 from train.estimate.sharding import sharding_in_force, with_sharding
 
-GPU, CPU = Place(use_cuda=True), Place(use_cuda=False)
+GPU, CPU = DeviceTraits(use_cuda=True), DeviceTraits(use_cuda=False)
 A100 = (79 * GIB, 79 * GIB)
 LARGE, SMALL = shape_of(LLAMA_8B), shape_of(SMOLLM2_135M)
 FULL: dict[str, Any] = {"tuning": "full", "training__per_device_train_batch_size": 1}
@@ -23,7 +23,7 @@ def workers(number: int, sharding: str = "auto") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "place", "memory", "expected"),
+    ("settings", "traits", "memory", "expected"),
     [
         (FULL | workers(4), GPU, A100, "fsdp"),
         (FULL | workers(1), GPU, A100, "none"),
@@ -40,9 +40,9 @@ def workers(number: int, sharding: str = "auto") -> dict[str, Any]:
     ],
 )
 def test_when_weights_are_divided(
-    settings: dict[str, Any], place: Place, memory: tuple[int, int] | None, expected: str
+    settings: dict[str, Any], traits: DeviceTraits, memory: tuple[int, int] | None, expected: str
 ) -> None:
-    assert sharding_in_force(job(**settings), LARGE, 1024, place, memory) == expected
+    assert sharding_in_force(job(**settings), LARGE, 1024, traits, memory) == expected
 
 
 def test_a_measured_correction_counts() -> None:
@@ -71,7 +71,7 @@ def test_eight_gpus_train_in_full_what_one_cannot_hold() -> None:
 
 
 def test_on_an_older_gpu_the_default_precision_takes_as_much_memory() -> None:
-    older = Place(use_cuda=True, capability=(7, 5))
+    older = DeviceTraits(use_cuda=True, capability=(7, 5))
     assert training_peak(SMALL, job(), 512, older) == training_peak(SMALL, job(), 512, GPU)
     mixed, not_mixed = (
         training_peak(SMALL, job(tuning="full", training__bf16=is_on), 512, GPU) for is_on in (None, False)
@@ -80,5 +80,5 @@ def test_on_an_older_gpu_the_default_precision_takes_as_much_memory() -> None:
 
 
 def test_flash_attention_needs_no_mask() -> None:
-    flash = Place(use_cuda=True, has_flash_attention=True)
+    flash = DeviceTraits(use_cuda=True, has_flash_attention=True)
     assert training_peak(SMALL, job(), 512, flash).total < training_peak(SMALL, job(), 512, GPU).total

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ftlab.status import ReasonCode
 from train.estimate.job_memory import JobMemory
-from train.estimate.memory import Place
+from train.estimate.memory import DeviceTraits
 from train.model.shape import ModelShape
 from train.plan import Failure
 
@@ -16,8 +16,8 @@ SHAPE = ModelShape(
     "llama", 2048, 16, 32, 2048, 512, 8192, 128_256, "bfloat16", 1_235_814_400, is_tied=True, is_gated=True,
     linears={f"model.layers.{number}.{name}": widths for number in range(16) for name, widths in LINEARS.items()},
 )  # fmt: skip
-GPU = JobMemory(SHAPE, Place(use_cuda=True), 24 * 10**9, {tokens * 16: 20 for tokens in range(1, 129)}, 1500)
-CPU = replace(GPU, place=Place(use_cuda=False), memory_bytes=8 * 10**9)
+GPU = JobMemory(SHAPE, DeviceTraits(use_cuda=True), 24 * 10**9, {tokens * 16: 20 for tokens in range(1, 129)}, 1500)
+CPU = replace(GPU, traits=DeviceTraits(use_cuda=False), memory_bytes=8 * 10**9)
 
 
 def reported(name: str) -> Failure:

@@ -270,5 +270,5 @@ def test_what_the_error_noted_is_evidence(tmp_path: Path):
     assert classify(diverged, tmp_path).notes == ("Rows of step 3: dataset ds-1, line 7.",)
     too_small = classify(DeviceTooSmallError("30.0 GB are needed, and 24.0 GB are there"), tmp_path)
     assert too_small.notes == (
-        "The trial pass over the longest rows measured: 30.0 GB are needed, and 24.0 GB are there.",
+        "The memory probe with the longest rows measured: 30.0 GB are needed, and 24.0 GB are there.",
     )

@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_step_is_the_sum_of_its_passes(clock: list[float]) -> None:
     clock[:] = [5.0, 100.0, 101.0, 103.0, 110.0, 111.0, 112.0, 116.0, 120.0, 128.0, 150.0]
     timer = StepTimer(use_cuda=False)
-    timer.mark(RunPart.FORWARD)  # of a trial pass
+    timer.mark(RunPart.FORWARD)  # of a memory probe
     timer.step_started()
     for part in (None, RunPart.FORWARD, RunPart.BACKWARD, None, RunPart.FORWARD, RunPart.BACKWARD, RunPart.OPTIMIZER):
         timer.mark(part)

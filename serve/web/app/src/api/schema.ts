@@ -4886,7 +4886,7 @@ export interface components {
             at: string;
             kind: components["schemas"]["EventKind"];
             /** Data */
-            data: components["schemas"]["StatusPayload"] | components["schemas"]["MetricsPayload"] | components["schemas"]["LogPayload"] | components["schemas"]["CheckpointPayload"] | components["schemas"]["SamplePayload"] | components["schemas"]["NoticePayload"] | components["schemas"]["ResumedPayload"] | components["schemas"]["TrialPayload"] | components["schemas"]["FailurePayload"] | components["schemas"]["AdjustedPayload"] | components["schemas"]["ProgressPayload"];
+            data: components["schemas"]["StatusPayload"] | components["schemas"]["MetricsPayload"] | components["schemas"]["LogPayload"] | components["schemas"]["CheckpointPayload"] | components["schemas"]["SamplePayload"] | components["schemas"]["NoticePayload"] | components["schemas"]["ResumedPayload"] | components["schemas"]["MemoryProbePayload"] | components["schemas"]["FailurePayload"] | components["schemas"]["AdjustedPayload"] | components["schemas"]["ProgressPayload"];
         } & {
             [key: string]: unknown;
         };
@@ -6634,6 +6634,39 @@ export interface components {
             overhead: number;
             /** Total */
             total: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * MemoryProbePayload
+         * @description What a pass over the longest rows took (code `memory_probe`), on the worker that took the most.
+         *
+         *     It leaves the weights as they are.
+         */
+        MemoryProbePayload: {
+            /** Code */
+            code: string;
+            /**
+             * Message
+             * @default
+             */
+            message: string;
+            /** Step */
+            step?: number | null;
+            /** Samples */
+            samples?: number | null;
+            /** Removed Steps */
+            removed_steps?: number[] | null;
+            /** Num Rows */
+            num_rows?: number | null;
+            /** Longest */
+            longest?: number | null;
+            /** Peak Bytes */
+            peak_bytes?: number | null;
+            /** Memory Bytes */
+            memory_bytes?: number | null;
+            /** Time S */
+            time_s?: number | null;
         } & {
             [key: string]: unknown;
         };
@@ -9546,39 +9579,6 @@ export interface components {
             [key: string]: unknown;
         };
         /**
-         * TrialPayload
-         * @description What a pass over the longest rows took (code `trial_pass`), on the worker that took the most.
-         *
-         *     It leaves the weights as they are.
-         */
-        TrialPayload: {
-            /** Code */
-            code: string;
-            /**
-             * Message
-             * @default
-             */
-            message: string;
-            /** Step */
-            step?: number | null;
-            /** Samples */
-            samples?: number | null;
-            /** Removed Steps */
-            removed_steps?: number[] | null;
-            /** Num Rows */
-            num_rows?: number | null;
-            /** Longest */
-            longest?: number | null;
-            /** Peak Bytes */
-            peak_bytes?: number | null;
-            /** Memory Bytes */
-            memory_bytes?: number | null;
-            /** Time S */
-            time_s?: number | null;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
          * TrialState
          * @description The state of a trial in its sweep; the status of its job says more.
          * @enum {string}
@@ -10158,6 +10158,7 @@ export type SchemaLogList = components['schemas']['LogList'];
 export type SchemaLogPayload = components['schemas']['LogPayload'];
 export type SchemaLoraConfig = components['schemas']['LoraConfig'];
 export type SchemaMemoryParts = components['schemas']['MemoryParts'];
+export type SchemaMemoryProbePayload = components['schemas']['MemoryProbePayload'];
 export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
@@ -10284,7 +10285,6 @@ export type SchemaTopLogprob = components['schemas']['TopLogprob'];
 export type SchemaTpeSearch = components['schemas']['TpeSearch'];
 export type SchemaTrainingConfig = components['schemas']['TrainingConfig'];
 export type SchemaTrial = components['schemas']['Trial'];
-export type SchemaTrialPayload = components['schemas']['TrialPayload'];
 export type SchemaTrialState = components['schemas']['TrialState'];
 export type SchemaTunedModel = components['schemas']['TunedModel'];
 export type SchemaUnread = components['schemas']['Unread'];

@@ -30,7 +30,7 @@ export function ChartPanel({ title, lines, marks = NO_MARKS, axis, isLog, height
   ];
   return (
     <section className="panel chart" aria-label={title} ref={panel}>
-      <header className="panel-head">
+      <header className="toolbar">
         <h3>{title}</h3>
         <Legend lines={lines} />
         <Menu label={`Save the chart ${title}`} items={items} />

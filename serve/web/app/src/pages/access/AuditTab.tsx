@@ -22,7 +22,7 @@ export function AuditTab() {
   const entries = recordsOf(list.data);
   return (
     <div className="parts">
-      <div className="access-head">
+      <div className="toolbar access-head">
         <UserChoice label="Actions of" user={user} before={BEFORE} />
         <Button disabled={list.isFetching} onClick={() => void list.refetch()}>Look for new entries</Button>
       </div>

@@ -27,7 +27,7 @@ export function KeysTab({ session }: { session: Session }) {
           </p>
         </div>
       )}
-      <div className="access-head">
+      <div className="toolbar access-head">
         {mayManage && session.requires_keys && <UserChoice label="Keys of" user={owner} />}
         {mayManage && (
           <Button look="primary" icon="new" onClick={() => { setCreating(true); }}>

@@ -34,7 +34,7 @@ export function LimitsTab({ session }: { session: Session }) {
   const { data: quota, error, refetch } = useQuery(quotaQuery(owner));
   return (
     <div className="parts">
-      {mayManage && session.requires_keys && <div className="access-head"><UserChoice label="Limits of" user={owner} /></div>}
+      {mayManage && session.requires_keys && <div className="toolbar access-head"><UserChoice label="Limits of" user={owner} /></div>}
       {error && <ErrorNote error={error} retry={() => void refetch()} />}
       {!quota && !error && <Loading lines={6} />}
       {quota && (

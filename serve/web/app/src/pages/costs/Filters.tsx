@@ -6,7 +6,7 @@ import { GROUPS } from "./choice";
 export function Filters({ choice }: { choice: CostChoice }) {
   const [, setQuery] = useQueryState();
   return (
-    <div className="cost-filters">
+    <div className="toolbar cost-filters">
       <div className="chips" role="group" aria-label="Sums by">
         {GROUPS.map(({ name, label }) => (
           <button

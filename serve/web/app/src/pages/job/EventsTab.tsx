@@ -14,7 +14,7 @@ export default function EventsTab({ job }: TabProps) {
   if (!data) return <Loading />;
   if (data.length === 0) return <EmptyState title="No events yet"><p>They appear as soon as something happens to the job.</p></EmptyState>;
   return (
-    <ol className="events">
+    <ol className="bordered-list events">
       {data.toReversed().map((event) => (
         <li key={event.seq}>
           <span className={`event-kind event-${event.kind}`}>{kindOf(event)}</span>

@@ -106,7 +106,7 @@ const WAYS = [
 function MixChoice({ control }: { control: DraftControl }) {
   const isMixedNow = weightsOf(control.draft.config) !== null;
   return (
-    <fieldset className="evaluation" id="setting-dataset_weights" tabIndex={-1}>
+    <fieldset className="toolbar evaluation" id="setting-dataset_weights" tabIndex={-1}>
       <legend>Train them</legend>
       {WAYS.map(({ isMixed, label }) => (
         <label key={label} className="check">

@@ -25,7 +25,7 @@ export function EvaluationChoice({ control, problems, datasets }: Props) {
     });
   };
   return (
-    <fieldset className="evaluation">
+    <fieldset className="toolbar evaluation">
       <legend>Evaluate on</legend>
       {[
         ["none", "nothing"],

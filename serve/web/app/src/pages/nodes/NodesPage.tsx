@@ -36,7 +36,7 @@ export default function NodesPage() {
 function Node({ node }: { node: NodeStatus }) {
   return (
     <section className="panel" aria-label={node.name}>
-      <header className="panel-head">
+      <header className="toolbar">
         <h2>{node.name}</h2>
         <p className="muted small">{factsOf(node).join(" · ")}</p>
       </header>

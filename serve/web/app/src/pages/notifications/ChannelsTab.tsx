@@ -23,7 +23,7 @@ export function ChannelsTab() {
   const [isAdding, setAdding] = useState(false);
   return (
     <div className="parts">
-      <div className="notification-head">
+      <div className="toolbar notification-head">
         <p className="muted">A channel delivers notifications outside the service: to a webhook, by mail, or to a chat service.</p>
         <Button look="primary" icon="new" onClick={() => { setAdding(true); }}>Add a channel</Button>
       </div>

@@ -31,7 +31,7 @@ export function NotificationList() {
   const newest = found[0];
   return (
     <div className="parts">
-      <div className="notification-head">
+      <div className="toolbar notification-head">
         <Filters filter={filter} />
         {unread > 0 && <span className="muted">{counted(unread, "unread", "unread")}</span>}
         {unread > 0 && newest && !filter.kind && (
@@ -40,7 +40,7 @@ export function NotificationList() {
       </div>
       {marking.error && <ErrorNote error={marking.error} />}
       <RecordList list={list} isEmpty={found.length === 0} empty={<Nothing filter={filter} />} older="Show older notifications">
-        <ul className="notifications">
+        <ul className="bordered-list">
           {found.map((each) => (
             <Row key={each.id} notification={each} onRead={() => { marking.mutate(() => markRead(each.id)); }} />
           ))}

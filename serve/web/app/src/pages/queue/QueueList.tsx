@@ -28,7 +28,7 @@ export function QueueList({ queue }: { queue: Queue }) {
       {byPriority(entries).map(({ priority, entries: own }) => (
         <section key={priority} aria-label={`Priority ${String(priority)}`} className="priority">
           <h3 className="muted small">Priority {priority}</h3>
-          <ol className="queue">
+          <ol className="bordered-list">
             {own.map((entry) => (
               <Row
                 key={entry.job_id}

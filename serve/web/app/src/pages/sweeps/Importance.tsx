@@ -6,7 +6,7 @@ export function Importance({ sweep }: { sweep: Sweep }) {
   const shares = Object.entries(sweep.importance ?? {});
   return (
     <section className="panel" aria-label="Importance of the parameters">
-      <header className="panel-head">
+      <header className="toolbar">
         <h2>Importance</h2>
       </header>
       {shares.length === 0 && <p className="muted">{sweep.importance_note}</p>}

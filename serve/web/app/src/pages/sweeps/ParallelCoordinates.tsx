@@ -24,7 +24,7 @@ export function ParallelCoordinates({ sweep, pointed, onPoint }: Props) {
   const trial = drawn.find((each) => each.number === pointed);
   return (
     <section className="panel" aria-label="Parallel coordinates">
-      <header className="panel-head">
+      <header className="toolbar">
         <h2>Values and results</h2>
         <p className="muted small">{trial ? described(sweep, trial) : "Strong lines have the best results; point at one to see its values."}</p>
       </header>

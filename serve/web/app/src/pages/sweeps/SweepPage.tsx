@@ -75,7 +75,7 @@ function Best({ sweep }: { sweep: Sweep }) {
   if (!best) return null;
   return (
     <section className="panel best-trial" aria-label="Best trial">
-      <header className="panel-head">
+      <header className="toolbar">
         <h2>
           Best: {best.job_id ? <Link to={`/jobs/${best.job_id}`}>trial {best.number}</Link> : `trial ${String(best.number)}`} with{" "}
           {sweep.objective.metric} {number(best.value)}

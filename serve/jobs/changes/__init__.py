@@ -1,0 +1,1 @@
+"""Changes of a job that exists: cancel, pause, order, append, resume, delete."""

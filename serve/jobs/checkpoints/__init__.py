@@ -1,0 +1,1 @@
+"""Checkpoints of jobs: chosen for a resume, pinned, deleted."""

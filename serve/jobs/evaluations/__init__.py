@@ -1,0 +1,1 @@
+"""Evaluations: submitted, estimated, and what they found."""

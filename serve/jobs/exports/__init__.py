@@ -1,0 +1,1 @@
+"""Exports: submitted, listed, and uploaded to a hub of models."""
