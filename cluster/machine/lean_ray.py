@@ -1,21 +1,35 @@
-"""Ray without pandas and PyArrow, which take half a second and 45 to 65 MB in each process that imports them.
+"""Ray without pandas, PyArrow and Ray Data, which take half a second to a second and 45 to 100 MB in each process.
 
-Ray Serve imports pandas to recognise tables in replies, and Ray imports PyArrow to pass tables between processes.
-Nothing here does either. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the
+Ray Serve imports pandas to recognise tables in replies, and Ray imports PyArrow to pass tables between processes. Ray
+Train imports Ray Data, which imports both, for datasets, and PyTorch to choose the backend of a trainer. Nothing here
+needs them for that. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the
 launcher with the package `serve`. What a process imports itself stays as it is.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+from cluster.machine.deferred_imports import defer_imports
 from ftlab.hidden_packages import hidden
 
 FOR_PANDAS = "ray.serve._private.utils"
 FOR_PYARROW = "ray._private.arrow_serialization"
+TABLES = "_register_custom_datasets_serializers"
+NO_DATA = ("pandas", "ray.data")
+DEFERRED = {
+    "ray.air": NO_DATA,
+    "ray.train": NO_DATA,
+    # Ray does not track the state of our runs, and the module for it names `ray.data` in an annotation.
+    "ray.train.v2._internal.callbacks.state_manager": (*NO_DATA, "ray.train.v2._internal.state.state_manager"),
+    # The driver makes the trainer, and only the workers need PyTorch.
+    "ray.train.v2.torch": ("ray.train.torch",),
+    "ray.train.v2.torch.torch_trainer": ("ray.train.torch", "ray.train.v2._internal.execution.local_mode.torch"),
+}
+"""What these modules of Ray import only when they use it; and others of the packages `ray.air` and `ray.train`."""
 
 
 def _without_pandas(loader: Loader, module: ModuleType) -> None:
@@ -30,43 +44,51 @@ def _without_tables(loader: Loader, module: ModuleType) -> None:
 
 def _pass_no_tables(module: ModuleType) -> None:
     # With another name in a later Ray, PyArrow is imported, and nothing else changes.
-    vars(module)["_register_custom_datasets_serializers"] = lambda context: None
+    vars(module)[TABLES] = lambda context: None
+
+
+def _deferring(packages: Sequence[str], loader: Loader, module: ModuleType) -> None:
+    defer_imports(module, packages)
+    loader.exec_module(module)
 
 
 _LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {FOR_PANDAS: _without_pandas, FOR_PYARROW: _without_tables}
 """How each of these modules is executed."""
 
 
+def _execution_of(name: str) -> Callable[[Loader, ModuleType], None] | None:
+    """How this module of Ray is executed; `None`: as usual."""
+    deferred = DEFERRED.get(name) or (NO_DATA if name.startswith(("ray.air.", "ray.train.")) else None)
+    return partial(_deferring, deferred) if deferred else _LEAN.get(name)
+
+
 class _Finder(MetaPathFinder):
     """Finds the modules of Ray that import the packages."""
-
-    def __init__(self) -> None:
-        self._is_looking = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in _LEAN or self._is_looking:
+        execute = _execution_of(name)
+        if execute is None:
             return None
-        self._is_looking = True
-        try:
-            spec = find_spec(name)
-        finally:
-            self._is_looking = False
+        spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _LeanLoader(spec.loader)
+            spec.loader = _LeanLoader(spec.loader, execute)
         return spec
 
 
 class _LeanLoader(Loader):
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, execute: Callable[[Loader, ModuleType], None]) -> None:
         self._loader = loader
+        self._execute = execute
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        _LEAN[module.__name__](self._loader, module)
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader  # which can also show the source
+        self._execute(self._loader, module)
 
 
 sys.meta_path.insert(0, _Finder())

@@ -4,32 +4,47 @@ from pathlib import Path
 from typing import Any
 
 from ray import train as ray_train
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api import data_parallel_trainer
+from ray.train.v2.torch.torch_trainer import TorchTrainer  # `ray.train.torch` imports PyTorch
 
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.actor_names import ActorNames
+from cluster.runs.fixed_size import FixedSize
 from cluster.runs.process_group import process_group
 from cluster.runs.worker import train_loop
 from train.plan import RunPlan
 
 STANDBY_CPUS = 0.01
 """Ray's logical CPUs that a standby run holds while it waits."""
-LEFT_OUT = (DatasetsCallback, PlacementGroupCleanerCallback)
+LEFT_OUT = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 """Callbacks that start a process for each run: one of Ray Data, which our runs never use, and one that releases the
 placement group of a controller that was killed, as the service does for all runs (`cluster.runs.placement_groups`).
 """
 
 
+class _NoCallback:
+    """Stands in for a callback that is left out: the one of Ray Data imports it when it is made."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+
 class _RunTrainer(TorchTrainer):
-    """A `TorchTrainer` whose actors have names."""
+    """A `TorchTrainer` whose actors have names, and whose size does not change."""
+
+    def fit(self) -> Any:
+        module: Any = data_parallel_trainer
+        module.create_scaling_policy = FixedSize
+        return super().fit()
 
     def _create_default_callbacks(self) -> list[Any]:
-        defaults = super()._create_default_callbacks()
+        module: Any = data_parallel_trainer
+        for name in LEFT_OUT:
+            setattr(module, name, _NoCallback)
         names = ActorNames(str(self.run_config.name))
         names.name_controller()
-        return [names, *(callback for callback in defaults if not isinstance(callback, LEFT_OUT))]
+        defaults = super()._create_default_callbacks()
+        return [names, *(callback for callback in defaults if not isinstance(callback, _NoCallback))]
 
 
 def make_trainer(
