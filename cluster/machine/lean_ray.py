@@ -1,8 +1,9 @@
-"""Ray without pandas and PyArrow, which take half a second and 45 to 65 MB in each process that imports them.
+"""Ray without pandas, PyArrow and NumPy, which cost each process that imports them up to half a second and 13 to 65 MB.
 
-Ray Serve imports pandas to recognise tables in replies, and Ray imports PyArrow to pass tables between processes.
-Nothing here does either. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the
-launcher with the package `serve`. What a process imports itself stays as it is.
+Ray Serve imports pandas and NumPy to recognise their values in replies, and NumPy to choose the number of replicas; Ray
+imports PyArrow to pass tables between processes. Nothing here does any of this. Ray's workers import this module when
+they start (`RAY_preload_python_modules`), and the launcher with the package `serve`. What a process imports itself
+stays as it is.
 """
 
 import sys
@@ -12,14 +13,23 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-from ftlab.hidden_packages import hidden
+from ftlab.hidden_packages import hidden, late
 
-FOR_PANDAS = "ray.serve._private.utils"
+FOR_REPLIES = "ray.serve._private.utils"
+FOR_SCALING = tuple(
+    f"ray.serve._private.{module}"
+    for module in ("autoscaling_metrics_codec", "autoscaling_metrics_merge", "autoscaling_state")
+)
 FOR_PYARROW = "ray._private.arrow_serialization"
 
 
-def _without_pandas(loader: Loader, module: ModuleType) -> None:
-    with hidden("pandas"):
+def _without_arrays(loader: Loader, module: ModuleType) -> None:
+    with hidden("pandas", "numpy"):
+        loader.exec_module(module)
+
+
+def _with_late_arrays(loader: Loader, module: ModuleType) -> None:
+    with late("numpy"):
         loader.exec_module(module)
 
 
@@ -33,7 +43,11 @@ def _pass_no_tables(module: ModuleType) -> None:
     vars(module)["_register_custom_datasets_serializers"] = lambda context: None
 
 
-_LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {FOR_PANDAS: _without_pandas, FOR_PYARROW: _without_tables}
+_LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {
+    FOR_REPLIES: _without_arrays,
+    **dict.fromkeys(FOR_SCALING, _with_late_arrays),
+    FOR_PYARROW: _without_tables,
+}
 """How each of these modules is executed."""
 
 

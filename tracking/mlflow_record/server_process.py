@@ -7,54 +7,17 @@ needs it.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import uvicorn
 
-from ftlab.hidden_packages import hidden
+from ftlab.hidden_packages import hidden, late
 
 UVICORN = [sys.executable, "-m", "uvicorn"]
 
-
-class _LateModule(ModuleType):
-    """Stands for a package that is imported at its first use, other than in an annotation."""
-
-    def __init__(self, package: str) -> None:
-        super().__init__(package)
-        self._names_types = True
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if self._names_types:
-            return type(name, (), {"__module__": self.__name__})
-        return getattr(import_module(self.__name__), name)
-
-    def imports_from_now(self) -> None:
-        self._names_types = False
-
-
-@contextmanager
-def _late(package: str) -> Iterator[None]:
-    """Have modules that are imported in this block import `package` when they use it.
-
-    Within the block, its attributes are empty classes: good for annotations only.
-    """
-    stands_in = _LateModule(package)
-    sys.modules[package] = stands_in
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-        stands_in.imports_from_now()
-
-
 # The server reads and writes no tables; its code for models and evaluations is written for them.
-with hidden("pyarrow", "scipy"), _late("pandas"):
+with hidden("pyarrow", "scipy"), late("pandas"):
     # Checks of `Host` headers are set up at this import, because uvicorn is imported already.
     import mlflow.server
     import mlflow.server.fastapi_app
