@@ -1,8 +1,10 @@
-"""Imports that do without a package which is installed."""
+"""Imports that do without a package which is installed, or import it later."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -20,3 +22,36 @@ def hidden(*packages: str) -> Iterator[None]:
     finally:
         for package in absent:
             del modules[package]
+
+
+@contextmanager
+def late(package: str) -> Iterator[None]:
+    """Have modules that are imported in this block import `package` when they first use it.
+
+    For libraries that cannot be imported without a package which they hardly use. Within the block, the attributes of
+    `package` are empty classes, which is enough for annotations; modules of it cannot be imported.
+    """
+    if package in sys.modules:
+        yield
+        return
+    stand_in = _LateModule(package)
+    sys.modules[package] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        stand_in.is_usable = True
+
+
+class _LateModule(ModuleType):
+    """Stands for a package in the modules that import it late."""
+
+    is_usable = False
+    """Whether the package is imported for an attribute of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self.is_usable:
+            return getattr(import_module(self.__name__), name)
+        return type(name, (), {"__module__": self.__name__})

@@ -8,7 +8,7 @@ from cluster.data.requests import DataRequest, WorkState, WorkStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
-from train.data.eval_split import SplitSpec
+from train.data.split_spec import SplitSpec
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import LOCAL_REVISION
 from train.model.preflight import ModelUse

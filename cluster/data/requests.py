@@ -16,7 +16,7 @@ from ftlab.settings import Settings
 from ftlab.status import FailureCause, ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
-from train.data.eval_split import SplitSpec
+from train.data.split_spec import SplitSpec
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse

@@ -35,7 +35,7 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import GrpoMethod, Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
-from train.data.eval_split import SplitSpec
+from train.data.split_spec import SplitSpec
 from train.data.tokens.sample_prompts import encode_prompts
 from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel

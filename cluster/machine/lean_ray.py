@@ -1,9 +1,10 @@
-"""Ray without pandas, PyArrow and Ray Data, which take half a second to a second and 45 to 100 MB in each process.
+"""Ray without pandas, PyArrow, NumPy and Ray Data, of which each costs a process up to a second and 13 to 100 MB.
 
-Ray Serve imports pandas to recognise tables in replies, and Ray imports PyArrow to pass tables between processes. Ray
-Train imports Ray Data, which imports both, for datasets, and PyTorch to choose the backend of a trainer. Nothing here
-needs them for that. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the
-launcher with the package `serve`. What a process imports itself stays as it is.
+Ray Serve imports pandas and NumPy to recognise their values in replies, and NumPy to choose the number of replicas; Ray
+imports PyArrow to pass tables between processes. Ray Train imports Ray Data, which imports them all, for datasets, and
+PyTorch to choose the backend of a trainer. Nothing here needs them for that. Ray's workers import this module when they
+start (`RAY_preload_python_modules`), and the launcher with the package `serve`. What a process imports itself stays as
+it is.
 """
 
 import sys
@@ -14,9 +15,13 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 from cluster.machine.deferred_imports import defer_imports
-from ftlab.hidden_packages import hidden
+from ftlab.hidden_packages import hidden, late
 
-FOR_PANDAS = "ray.serve._private.utils"
+FOR_REPLIES = "ray.serve._private.utils"
+FOR_SCALING = tuple(
+    f"ray.serve._private.{module}"
+    for module in ("autoscaling_metrics_codec", "autoscaling_metrics_merge", "autoscaling_state")
+)
 FOR_PYARROW = "ray._private.arrow_serialization"
 TABLES = "_register_custom_datasets_serializers"
 NO_DATA = ("pandas", "ray.data")
@@ -32,8 +37,13 @@ DEFERRED = {
 """What these modules of Ray import only when they use it; and others of the packages `ray.air` and `ray.train`."""
 
 
-def _without_pandas(loader: Loader, module: ModuleType) -> None:
-    with hidden("pandas"):
+def _without_arrays(loader: Loader, module: ModuleType) -> None:
+    with hidden("pandas", "numpy"):
+        loader.exec_module(module)
+
+
+def _with_late_arrays(loader: Loader, module: ModuleType) -> None:
+    with late("numpy"):
         loader.exec_module(module)
 
 
@@ -52,7 +62,11 @@ def _deferring(packages: Sequence[str], loader: Loader, module: ModuleType) -> N
     loader.exec_module(module)
 
 
-_LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {FOR_PANDAS: _without_pandas, FOR_PYARROW: _without_tables}
+_LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {
+    FOR_REPLIES: _without_arrays,
+    **dict.fromkeys(FOR_SCALING, _with_late_arrays),
+    FOR_PYARROW: _without_tables,
+}
 """How each of these modules is executed."""
 
 

@@ -1,22 +1,36 @@
 """The MLflow server in one process: `python -m tracking.mlflow_record.server_process server …`, as `mlflow server …`.
 
-MLflow's own command waits for the web server that it starts, with 190 MB of imports that are of no further use. Here
-it becomes the web server.
+MLflow's own command starts the web server as a second process, which imports everything again, and waits for it. Here
+the process that has checked the options and the database becomes the web server, and pandas is imported when a request
+needs it.
 """
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import mlflow.server
-from mlflow.cli import cli
+import uvicorn
+
+from ftlab.hidden_packages import hidden, late
+
+UVICORN = [sys.executable, "-m", "uvicorn"]
+
+# The server reads and writes no tables; its code for models and evaluations is written for them.
+with hidden("pyarrow", "scipy"), late("pandas"):
+    # Checks of `Host` headers are set up at this import, because uvicorn is imported already.
+    import mlflow.server
+    import mlflow.server.fastapi_app
+    from mlflow.cli import cli
 
 
-def _become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> None:
-    os.execvpe(command[0], list(command), {**os.environ, **extra_env})
+def _serve(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> None:
+    assert list(command[: len(UVICORN)]) == UVICORN, f"MLflow starts its server by another command: {command}"
+    os.environ.update(extra_env)
+    uvicorn.main(list(command[len(UVICORN) :]))
 
 
 if __name__ == "__main__":
     # With another name in a later MLflow, the server has two processes, and works.
-    vars(mlflow.server)["_exec_cmd"] = _become
+    vars(mlflow.server)["_exec_cmd"] = _serve
     cli()

@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ftlab.schemas import JobConfig
-from train.data.tokens.row_lengths import RowLengths
 from train.estimate.devices import GIB, Fit, fit
 from train.estimate.memory import DeviceTraits, evaluation_peak, training_peak
 from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape
+
+if TYPE_CHECKING:
+    from train.data.tokens.row_lengths import RowLengths
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Lengths:
     """Whether all rows were counted, not only a sample."""
 
     @classmethod
-    def of(cls, files: Sequence[RowLengths]) -> "Lengths":
+    def of(cls, files: "Sequence[RowLengths]") -> "Lengths":
         """The lengths of all files; each counts by its rows, not by the size of its sample."""
         counts: dict[int, float] = {}
         for file in files:

@@ -7,45 +7,16 @@ equal rows are always on one side. The split is not stored: every attempt, worke
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from ftlab.schemas import JobConfig
 from train.data.rows.errors import DatasetInvalidError
+from train.data.split_spec import SplitSpec, no_eval_rows
 
 Keys = npt.NDArray[np.uint64]
 """A 64-bit hash of the identity of each row; rows with the same key are on the same side."""
-
-_ROUNDING = Fraction(1, 10**9)
-"""Added before a number of rows is rounded down, so that 1/3 as a float is a third of 3 rows."""
-_SHARE = Context(prec=6, rounding=ROUND_CEILING)
-
-
-@dataclass(frozen=True)
-class SplitSpec:
-    """Settings of a split, named in a job's config with the prefix `eval_split`."""
-
-    share: float
-    """Share of each file's rows to hold out, above 0 and below 1; the number of rows is rounded down."""
-    seed: int
-    files: int | None = None
-    """Number of files, from the first, that the share is taken from; `None` is all. The rows of the other files are
-    trained, except those that equal a held-out row."""
-
-    @classmethod
-    def of(cls, config: JobConfig) -> "SplitSpec | None":
-        """The split of a job; `None` for a job without one."""
-        if config.eval_split is None:
-            return None
-        return cls(config.eval_split, config.eval_split_seed, config.eval_split_files)
-
-    def num_held_out(self, num_rows: int) -> int:
-        """Number of rows to hold out of a file of `num_rows`."""
-        return int(Fraction(str(self.share)) * num_rows + _ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,22 +112,6 @@ def check_sides(splits: Sequence[FileSplit], files: Sequence[Keys], spec: SplitS
                 "to train on; leave this dataset out, or set another eval_split_seed.",
                 param="eval_split",
             )
-
-
-def no_eval_rows(spec: SplitSpec, groups: Iterable[tuple[int, int]]) -> str:
-    """The message for a split that leaves no row to evaluate on, with the smallest share that works.
-
-    `groups` are the size of the smallest group of equal rows and the number of rows, of each file.
-    """
-    smallest = min((_SHARE.divide(Decimal(size), Decimal(rows)) for size, rows in groups if rows), default=Decimal(1))
-    what = f"eval_split {spec.share:g} leaves no row to evaluate on"
-    if smallest >= 1:
-        return f"{what}, and so does every other share, because all rows are equal; set eval_dataset instead."
-    return f"{what}; the smallest share that works is {_plain(smallest)}."
-
-
-def _plain(share: Decimal) -> str:
-    return f"{share:f}".rstrip("0")
 
 
 def _smallest_groups(files: Iterable[Keys]) -> Iterator[tuple[int, int]]:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from train.data.doctor.content import text_of
-from train.data.eval_split import FileSplit, Keys, SplitSpec, check_sides, split_rows
+from train.data.eval_split import FileSplit, Keys, check_sides, split_rows
 from train.data.rows.canonical import CanonicalFile, Row
+from train.data.split_spec import SplitSpec
 from train.data.tokens.prepare import PROGRESS_ROWS, OnProgress, content_of, prepared_cache
 
 VERSION = 1

@@ -9,9 +9,10 @@ from ftlab.schemas import NoticePayload
 from ftlab.schemas.events import EVAL_SPLIT
 from ftlab.schemas.methods import GrpoMethod
 from train.all_ranks import is_main_rank, num_ranks
-from train.data.eval_split import FileSplit, RowSelection, SplitSpec
+from train.data.eval_split import FileSplit, RowSelection
 from train.data.row_keys import split_files
 from train.data.rows.errors import named_file
+from train.data.split_spec import SplitSpec
 from train.data.tokens.prepare import Prepared, PrepareSpec, check_labels, prepare_rows
 from train.loop.run_context import RunContext
 from train.model.base_model import BaseModel

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from ftlab.errors import FineTuneLabError
-from train.data.eval_split import SplitSpec
 from train.data.row_keys import split_files
 from train.data.rows.canonical import CanonicalFile
+from train.data.split_spec import SplitSpec
 from train.plan import TrainingPlan
 from train.row_order import file_order
 from train.row_schedule import RowSchedule

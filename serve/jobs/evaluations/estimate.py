@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cluster.data.requests import BaseRef, LengthsRequest, source_file
 from cluster.policy import Fleet
@@ -18,12 +19,14 @@ from serve.jobs.evaluations.routes import checked_evaluation, earlier_of
 from serve.jobs.submission.device_pools import Pool, estimate_evaluation_on, pools_of
 from serve.jobs.submission.estimate import GPU_NOT_MEASURED, NO_SHAPE, OTHER_BLOCKS, with_cost
 from serve.models.base_model import HubAnswer, ask_huggingface
-from train.data.tokens.row_lengths import RowLengths
 from train.estimate.measuring import measuring_peak
 from train.estimate.memory import Memory
 from train.model.files import ModelFacts
 from train.model.shape import ModelShape
 from train.plan import MeasuredModel
+
+if TYPE_CHECKING:
+    from train.data.tokens.row_lengths import RowLengths
 
 MAX_TOKENS = 1_048_576
 """Largest number of tokens that a setting of a length allows."""
@@ -129,7 +132,7 @@ def _prompts(config: EvaluationConfig, facts: Sequence[ModelFacts | None]) -> Gr
     )
 
 
-def _reply(facts: _Facts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
+def _reply(facts: _Facts, rows: "list[RowLengths] | None", notes: list[str]) -> JobEstimate:
     num_readings = len(facts.readings)
     read = None if not rows else sum(lengths.num_tokens for lengths in rows[:num_readings]) * facts.share
     answers = _answer_tokens(facts, rows[num_readings:]) if rows else None
@@ -150,7 +153,7 @@ def _reply(facts: _Facts, rows: list[RowLengths] | None, notes: list[str]) -> Jo
     )
 
 
-def _answer_tokens(facts: _Facts, prompts: Sequence[RowLengths]) -> float:
+def _answer_tokens(facts: _Facts, prompts: "Sequence[RowLengths]") -> float:
     """Tokens of all answers of one model, where each has `generation.max_new_tokens`."""
     num_answers = sum(lengths.num_sequences for lengths in prompts) * facts.share
     return num_answers * facts.config.generation.max_new_tokens
@@ -165,7 +168,7 @@ def _time_s(facts: _Facts, read: float | None, answers: float | None) -> float |
     return facts.speeds.time_s(read, answers) * len(facts.models)
 
 
-def _rows(facts: _Facts, rows: list[RowLengths]) -> RowEstimate:
+def _rows(facts: _Facts, rows: "list[RowLengths]") -> RowEstimate:
     first = rows[0]
     return RowEstimate(
         num_rows=round(first.num_rows * facts.share),
@@ -177,11 +180,11 @@ def _rows(facts: _Facts, rows: list[RowLengths]) -> RowEstimate:
     )
 
 
-def _is_exact(facts: _Facts, rows: Sequence[RowLengths]) -> bool:
+def _is_exact(facts: _Facts, rows: "Sequence[RowLengths]") -> bool:
     return facts.share == 1.0 and all(lengths.is_exact for lengths in rows)
 
 
-def _peak(facts: _Facts, rows: list[RowLengths] | None, pool: Pool) -> Memory | None:
+def _peak(facts: _Facts, rows: "list[RowLengths] | None", pool: Pool) -> Memory | None:
     """The largest of the peaks of all parts of the work; `None` where it cannot be computed."""
     shape = facts.shape
     if shape is None or not rows or facts.config.tasks:
@@ -191,7 +194,7 @@ def _peak(facts: _Facts, rows: list[RowLengths] | None, pool: Pool) -> Memory | 
     return measuring_peak(shape, facts.config, readings, prompts, pool.traits)
 
 
-def _notes(facts: _Facts, rows: list[RowLengths] | None, pools: Sequence[Pool]) -> list[str]:
+def _notes(facts: _Facts, rows: "list[RowLengths] | None", pools: Sequence[Pool]) -> list[str]:
     if facts.earlier_job:
         return [MEASURED_BEFORE.format(facts.earlier_job)]
     notes = [SAMPLED] if rows is not None and not _is_exact(facts, rows) else []

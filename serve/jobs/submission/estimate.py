@@ -1,6 +1,7 @@
 """Estimate what a job would need, from the files of its model and the rows of its datasets. Nothing is stored."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from cluster.policy import Fleet, shape_of
 from ftlab.errors import ServiceUnavailableError
@@ -15,13 +16,15 @@ from serve.jobs.submission.job_facts import JobFacts, job_facts
 from serve.jobs.submission.parents import find_parents
 from serve.models.base_model import ask_huggingface
 from tracking.costs import amount_of, held_devices, rate_of, seconds_for
-from train.data.tokens.row_lengths import RowLengths
 from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
 from train.estimate.memory import DeviceTraits, training_peak
 from train.estimate.tokens import tokens_of
 from train.row_schedule import RowSchedule
+
+if TYPE_CHECKING:
+    from train.data.tokens.row_lengths import RowLengths
 
 NO_SHAPE = (
     "Memory and disk are not estimated: the model is quantised, has experts, or is not on this machine and of a type "
@@ -100,7 +103,7 @@ def _with_max_cost(estimate: JobEstimate, config: BaseJobConfig, rate: Decimal |
     return estimate.model_copy(update={"max_cost_after_s": after_s, "notes": [*estimate.notes, note]})
 
 
-def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
+def _reply(model: str, facts: JobFacts, rows: "list[RowLengths] | None", notes: list[str]) -> JobEstimate:
     config, shape = facts.config, facts.shape
     is_exact = rows is not None and all(file.is_exact for file in rows)
     longest = max((file.longest for file in rows), default=0) if rows and is_exact else 0
@@ -153,7 +156,7 @@ def _correction(facts: JobFacts, pools: list[Pool]) -> float | None:
     return measured.peak_bytes / computed.total
 
 
-def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule | None:
+def _schedule(config: JobConfig, rows: "list[RowLengths] | None") -> RowSchedule | None:
     """The steps as the run would plan them; `None` where the rows are not known, or none has a trained token."""
     if not rows or not all(file.num_sequences for file in rows):
         return None
@@ -161,14 +164,14 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
     return RowSchedule.planned(config.training, sizes, num_workers, config.method, mix_of(config, sizes))
 
 
-def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None, config: JobConfig) -> int | None:
+def _tokens(schedule: RowSchedule | None, rows: "list[RowLengths] | None", config: JobConfig) -> int | None:
     if schedule is None or rows is None:
         return None
     means = [file.num_tokens / file.num_sequences for file in rows]
     return tokens_of(schedule, means, config.method)
 
 
-def _rows(rows: list[RowLengths], config: JobConfig, *, is_exact: bool) -> RowEstimate:
+def _rows(rows: "list[RowLengths]", config: JobConfig, *, is_exact: bool) -> RowEstimate:
     return RowEstimate(
         num_rows=sum(file.num_rows for file in rows),
         num_eval_rows=sum(file.num_eval_rows for file in rows) if config.eval_split is not None else None,
@@ -180,7 +183,7 @@ def _rows(rows: list[RowLengths], config: JobConfig, *, is_exact: bool) -> RowEs
     )
 
 
-def _merged(rows: list[RowLengths] | None) -> dict[int, int]:
+def _merged(rows: "list[RowLengths] | None") -> dict[int, int]:
     merged: dict[int, int] = {}
     for file in rows or []:
         for tokens, number in file.counts.items():

@@ -6,7 +6,7 @@ from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.status import ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
-from train.data.eval_split import SplitSpec, no_eval_rows
+from train.data.split_spec import SplitSpec, no_eval_rows
 from train.dataset_mix import mix_of
 
 

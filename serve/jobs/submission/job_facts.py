@@ -11,7 +11,7 @@ from serve.jobs.submission.job_datasets import with_ids
 from serve.jobs.submission.parents import NO_PARENTS, Parents
 from serve.jobs.submission.preflight import model_facts, preflight
 from serve.models.base_model import HubAnswer, check
-from train.data.eval_split import SplitSpec
+from train.data.split_spec import SplitSpec
 from train.model.files import ModelFacts
 from train.model.shape import ModelShape
 

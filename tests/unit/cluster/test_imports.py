@@ -29,14 +29,25 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_ray_does_without_pandas_and_pyarrow():
-    """In each of its processes, they take half a second and 45 to 65 MB."""
+def test_ray_does_without_pandas_pyarrow_and_numpy():
+    """In each of its processes, they take up to half a second and 13 to 65 MB."""
     lean = """
 import cluster.machine.lean_ray, ray.serve, ray.serve._private.controller
 from ray.serve._private.utils import ensure_serialization_context
 ensure_serialization_context()
 """
-    assert "pandas" in loaded_after(f"{lean}\nassert not sys.modules.keys() & {{'pandas', 'pyarrow'}}\nimport pandas")
+    use_late = (
+        "from ray.serve._private import autoscaling_metrics_codec as codec\nassert codec.np.float64(2.5).sum() == 2.5"
+    )
+    loaded = loaded_after(f"{lean}\nassert not sys.modules.keys() & {{'pandas', 'pyarrow', 'numpy'}}\n{use_late}")
+    assert "numpy" in loaded
+    assert "pandas" in loaded_after(f"{lean}\nimport pandas")
+
+
+@pytest.mark.parametrize("modules", [COORDINATOR, "cluster.data.worker", "serve.deployment, serve.app"])
+def test_waiting_processes_have_no_arrays(modules: str):
+    """They import NumPy and PyArrow for the first dataset that they read."""
+    assert not loaded_after(f"import cluster.machine.lean_ray, {modules}") & {"numpy", "pyarrow", "pandas"}
 
 
 LEAN_TRAIN = """
@@ -72,6 +83,15 @@ def test_the_head_of_ray_has_no_serve_and_no_server_for_clients():
     loaded = loaded_after("from cluster.machine import ray_head\nassert ray_head.Node.start_ray_client_server")
     assert "ray.scripts.scripts" in loaded
     assert not loaded & {"ray.serve", "pandas", "pyarrow"}
+
+
+def test_the_mlflow_server_has_no_tables_until_it_uses_them():
+    code = """
+import tracking.mlflow_record.server_process, mlflow.data.pandas_dataset as user
+assert not sys.modules.keys() & {'pandas', 'pyarrow', 'scipy'}
+assert user.pd.DataFrame({'x': [1, 2]}).sum().x == 3
+"""
+    assert {"mlflow.server.fastapi_app", "pandas"} <= loaded_after(code)
 
 
 def test_the_recorder_has_no_tables():

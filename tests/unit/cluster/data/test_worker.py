@@ -32,9 +32,9 @@ from tests.unit.train.runs import write_messages, write_rows
 from tracking.buckets import Buckets
 from train.data import doctor
 from train.data.doctor import CheckOptions, EvalRows
-from train.data.eval_split import SplitSpec
 from train.data.row_keys import split_files
 from train.data.rows.canonical import Kind
+from train.data.split_spec import SplitSpec
 from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
 from train.data.tokens.sample_prompts import SampleSettings

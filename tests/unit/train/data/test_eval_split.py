@@ -14,10 +14,11 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config
 from tests.unit.train.runs import write_messages, write_pairs, write_rows
 from train.data import row_keys as module
-from train.data.eval_split import FileSplit, Keys, RowSelection, SplitSpec, check_sides, no_eval_rows, split_rows
+from train.data.eval_split import FileSplit, Keys, RowSelection, check_sides, split_rows
 from train.data.row_keys import row_keys, split_files
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
+from train.data.split_spec import SplitSpec, no_eval_rows
 
 KEYS = st.lists(st.integers(0, 12), min_size=1, max_size=30)
 FILES = st.lists(KEYS, min_size=1, max_size=4)

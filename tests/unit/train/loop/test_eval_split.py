@@ -14,10 +14,11 @@ import pytest
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_pairs, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, attempt, record_rows
-from train.data.eval_split import RowSelection, SplitSpec
+from train.data.eval_split import RowSelection
 from train.data.row_keys import split_files
 from train.data.rows.canonical import CanonicalFile, write_canonical
 from train.data.rows.errors import DatasetInvalidError
+from train.data.split_spec import SplitSpec
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind

@@ -7,8 +7,8 @@ import pytest
 from cluster.coordinator.preparation import DataKey
 from cluster.data.requests import data_request
 from ftlab.schemas import JobConfig
-from train.data.eval_split import SplitSpec
 from train.data.rows.errors import DatasetInvalidError
+from train.data.split_spec import SplitSpec
 from train.data.tokens.row_lengths import RowLengths
 
 JOBS = "/api/training/jobs"
