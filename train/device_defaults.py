@@ -5,6 +5,8 @@ chooses. TRL computes the loss in tiles of tokens and vocabulary on every device
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.training import Optimizer
@@ -13,6 +15,12 @@ AMPERE = (8, 0)
 """First compute capability with bfloat16 in hardware, which FlashAttention 2 needs too."""
 FLASH_ATTENTION = "flash_attention_2"
 """Name of FlashAttention 2 in transformers."""
+BFLOAT16_FLAGS = (
+    {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
+    {"avx_vnni", "avx_vnni_int8", "avx_ne_convert"},
+    {"bf16"},
+)
+"""Flags of a CPU, by their names in Linux, with any of which oneDNN computes bfloat16; the last is of ARM."""
 
 AS_TRAINED = JobConfig(model="any", dataset="any")
 """The defaults of a training job say how the weights of a model that only answers are loaded."""
@@ -32,6 +40,21 @@ class DeviceTraits:
     """Compute capability of the GPU."""
     has_flash_attention: bool = False
     """Whether the package `flash-attn` is installed."""
+
+
+@lru_cache(maxsize=1)
+def has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's CPU computes bfloat16 by oneDNN; otherwise a step takes some twenty times as long.
+
+    The estimate and the run both ask here. It needs no PyTorch, which the API does not load, and agrees with
+    `torch.ops.mkldnn._is_mkldnn_bf16_supported`.
+    """
+    try:
+        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    flags = set(next((line for line in lines if line.startswith(("flags", "Features"))), "").split())
+    return any(needed <= flags for needed in BFLOAT16_FLAGS)
 
 
 @dataclass(frozen=True)

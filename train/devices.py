@@ -11,8 +11,7 @@ from transformers.utils import is_flash_attn_2_available
 from ftlab.schemas import GrpoMethod, NoticePayload
 from ftlab.schemas.events import DEVICE_SETTINGS
 from train.all_ranks import highest, is_main_rank, num_ranks
-from train.device_defaults import DeviceTraits, device_defaults
-from train.estimate.devices import has_fast_bfloat16
+from train.device_defaults import DeviceTraits, device_defaults, has_fast_bfloat16
 from train.estimate.sharding import Sharding, sharding_in_force, with_sharding
 from train.loop.memory_probe import longest_rows
 from train.loop.run_context import RunContext

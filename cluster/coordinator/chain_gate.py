@@ -6,7 +6,7 @@ for these jobs again, whatever becomes of them.
 
 import logging
 
-from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
+from cluster.coordinator.failed_jobs import contained, fail_job, fail_unreadable
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.interfaces import QUEUE_CHANGED
@@ -37,7 +37,8 @@ def release_chained(tick: Tick) -> None:
         sentences = {job.id: why_waiting(job.parents) for job in waiting}
         released = [tx.jobs.get(job_id) for job_id, why in sentences.items() if why is None]
     for job in released:
-        _release_or_fail(tick, job)
+        with contained(tick, "released after the jobs before it", job):
+            _release_or_fail(tick, job)
     changed = {job.id: why for job in waiting if (why := sentences[job.id]) not in (None, job.waiting_for)}
     if changed:
         with tick.store.begin() as tx:

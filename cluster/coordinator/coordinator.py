@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -60,12 +61,14 @@ class Coordinator:
         settings: Settings,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
         rules: Rules | None = None,
         suggestions: Suggestions | None = None,
     ) -> None:
         self._store = store
         self._cluster = cluster
         self._clock = clock
+        self._monotonic = monotonic
         self._lease: Lease | None = None
         self._is_new_session = True
         self._draining = threading.Event()
@@ -80,6 +83,7 @@ class Coordinator:
             rules=rules or Rules(min_run_s=settings.preemption_min_run_s),
             drivers=self._drivers,
             limits=RunLimits(settings),
+            unexpected=Counter(),
         )
         self._ticked_at: datetime | None = None
         self._faulty_gpus = FaultyGpus()
@@ -156,6 +160,7 @@ class Coordinator:
         self._drivers.forget_except({attempt.driver for attempt in attempts})
         return self._new_tick(
             now=now,
+            monotonic_s=self._monotonic(),
             lease=lease,
             is_new_session=self._is_new_session,
             is_draining=self._draining.is_set(),

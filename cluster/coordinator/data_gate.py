@@ -12,7 +12,7 @@ import logging
 from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 
-from cluster.coordinator.failed_jobs import fail_job
+from cluster.coordinator.failed_jobs import contained, fail_job
 from cluster.coordinator.preparation import DataKey, Preparation, Progress
 from cluster.coordinator.queue_snapshot import QueueSnapshot
 from cluster.coordinator.stop_requests import requested_stop
@@ -21,7 +21,7 @@ from cluster.data.requests import FINDINGS, DataRequest, data_request
 from cluster.policy import Fleet, QueuedJob, Wait, fair_order, waiting_reasons
 from ftlab.errors import NotFoundError
 from ftlab.schemas import AnyJobConfig, JobConfig
-from ftlab.status import ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tracking.store.records import JobRecord
 from train.plan import Failure
 
@@ -140,13 +140,15 @@ class DataGate:
 
     def _ask(self, tick: Tick, preparation: Preparation, job: JobRecord, config: AnyJobConfig) -> Progress:
         """Poll the data worker for its progress; the first request starts the work."""
-        request = self._request(tick, preparation, job, config)
-        if request is None:
-            return Progress.READY
-        preparation.note_question(tick.now)
-        answer = tick.cluster.prepare(request)
-        if answer is not None:
-            preparation.note_answer(answer, tick.now)
+        # A running job trains on.
+        with contained(tick, "given its data", job if job.status is JobStatus.QUEUED else job.id):
+            request = self._request(tick, preparation, job, config)
+            if request is None:
+                return Progress.READY
+            preparation.note_question(tick.now)
+            answer = tick.cluster.prepare(request)
+            if answer is not None:
+                preparation.note_answer(answer, tick.now)
         return Progress.of(preparation.answer)
 
     def _request(

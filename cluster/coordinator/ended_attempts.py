@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from cluster.coordinator.failed_jobs import fail_unreadable, notices_of
+from cluster.coordinator.failed_jobs import contained, fail_unreadable, notices_of
 from cluster.coordinator.recoveries import try_recovery
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
@@ -48,8 +48,8 @@ def count_device_usage(tick: Tick) -> None:
     if not uncounted:
         return
     fleet = tick.cluster.fleet()
-    with tick.store.begin() as tx:
-        for attempt in uncounted:
+    for attempt in uncounted:
+        with contained(tick, "charged for its devices", attempt.job_id), tick.store.begin() as tx:
             if tx.attempts.count(JobRef(attempt.job_id, attempt.number), now=tick.now):
                 devices = fleet.weigh(Devices(attempt.cpus, attempt.gpus))
                 device_s = devices * lasted_s([attempt], tick.now)
@@ -62,7 +62,12 @@ def count_device_usage(tick: Tick) -> None:
 def _is_measured_still(tick: Tick, attempt: AttemptRecord) -> bool:
     """Whether the last samples of its power may not be written yet, and are paid."""
     is_paid = attempt.gpus > 0 and KWH in tick.settings.prices
-    return is_paid and attempt.ended_at is not None and tick.now - attempt.ended_at < MEASURED_AFTER
+    return is_paid and attempt.ended_at is not None and _is_within(tick, attempt.ended_at, MEASURED_AFTER)
+
+
+def _is_within(tick: Tick, ended_at: datetime, grace: timedelta) -> bool:
+    """Whether the grace time after an end still runs; not where the clock was set back to before that end."""
+    return -grace < tick.now - ended_at <= grace
 
 
 def _energy_kwh(tx: Transaction, attempt: AttemptRecord) -> Decimal | None:
@@ -80,25 +85,27 @@ def settle_jobs(tick: Tick) -> None:
         live = {attempt.job_id for attempt in tx.attempts.live()}
         ended = [(job, tx.attempts.get(job.ref)) for job in tx.jobs.live() if job.id not in live]
     for job, attempt in ended:
-        tick.cluster.release(attempt.placement_groups)
-        if not attempt.placement_groups:
-            # It never had a process, so no later step sweeps up after it: what an earlier attempt left goes now.
-            sweep_job(job_folder(tick.settings, job.id))
-        _settle(tick, job, attempt)
+        with contained(tick, "settled after its run had ended", job):
+            tick.cluster.release(attempt.placement_groups)
+            if not attempt.placement_groups:
+                # It never had a process, so no later step sweeps up after it: what an earlier attempt left goes now.
+                sweep_job(job_folder(tick.settings, job.id))
+            _settle(tick, job, attempt)
 
 
 def release_ended(tick: Tick) -> None:
     """Release what ended attempts still hold, and sweep up after them."""
     live = {attempt.job_id for attempt in tick.attempts}
     for attempt in tick.unreleased:
-        if attempt.ended_at is None or tick.now - attempt.ended_at <= timedelta(seconds=ORPHAN_GRACE_S):
+        if attempt.ended_at is None or _is_within(tick, attempt.ended_at, timedelta(seconds=ORPHAN_GRACE_S)):
             continue
-        tick.cluster.release(attempt.placement_groups)
-        if attempt.job_id not in live:
-            # A run that was killed in a checkpoint leaves half of it, and the job may never run again.
-            sweep_job(job_folder(tick.settings, attempt.job_id))
-        with tick.store.begin() as tx:
-            tx.attempts.released(JobRef(attempt.job_id, attempt.number))
+        with contained(tick, "released from its devices", attempt.job_id):
+            tick.cluster.release(attempt.placement_groups)
+            if attempt.job_id not in live:
+                # A run that was killed in a checkpoint leaves half of it, and the job may never run again.
+                sweep_job(job_folder(tick.settings, attempt.job_id))
+            with tick.store.begin() as tx:
+                tx.attempts.released(JobRef(attempt.job_id, attempt.number))
 
 
 class OrphanedDrivers:

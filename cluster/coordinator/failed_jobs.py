@@ -1,6 +1,8 @@
-"""Jobs that fail, and the notices about why an attempt failed."""
+"""Jobs that fail, the notices about why an attempt failed, and unexpected errors in the work for one job."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import move_job
@@ -9,8 +11,14 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import FailurePayload
 from ftlab.schemas.events import FAILURE_ANALYSED
 from ftlab.status import JobStatus, ReasonCode
+from tracking.store import StaleJobError
 from tracking.store.records import AttemptRecord, JobRecord, NewEvent, UnreadableConfig
 from train.plan import Failure
+
+TRIES = 3
+"""Ticks in a row in which the same work for a job may fail unexpectedly before the job fails."""
+LOGGED_EVERY = 100
+"""Of the errors that follow, one in this many is logged."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +33,33 @@ def fail_unreadable(tick: Tick, job: JobRecord, config: UnreadableConfig) -> Non
     """Fail a job whose config cannot be read, so that it does not hold up others."""
     message = f"This version cannot read the job's config: {config.why}"
     fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, message))
+
+
+@contextmanager
+def contained(tick: Tick, work: str, job: JobRecord | str) -> Iterator[None]:
+    """An edge around the work for one job, so that an unexpected error in it does not hold up the other jobs.
+
+    The next tick tries again; after `TRIES` ticks a job that is given as its record, not as its id, fails. Raises what
+    concerns all jobs: that a part of the service does not answer.
+    """
+    job_id = job if isinstance(job, str) else job.id
+    try:
+        yield
+    except ServiceUnavailableError:
+        raise
+    except StaleJobError as error:  # the job has changed meanwhile: the next tick looks again
+        logger.info("%s", error)
+    except Exception:
+        tick.unexpected[work, job_id] += 1
+        num_times = tick.unexpected[work, job_id]
+        if num_times <= TRIES or num_times % LOGGED_EVERY == 0:
+            logger.exception("Job %s could not be %s (%d times in a row)", job_id, work, num_times)
+        if num_times < TRIES or isinstance(job, str):
+            return
+        message = f"The service could not get the job {work}; its log says why."
+        move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.INTERNAL_ERROR, message=message)
+    else:
+        tick.unexpected.pop((work, job_id), None)
 
 
 def notices_of(tick: Tick, job: JobRecord, attempt: AttemptRecord) -> list[NewEvent]:

@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 
+from cluster.coordinator.failed_jobs import contained
 from cluster.coordinator.tick import Tick
 from cluster.policy import Fleet, Spot
 from ftlab.schemas.accounts import LOCAL_USER
@@ -44,7 +45,7 @@ class FaultyGpus:
                 logger.info("Job %s: it is not known which GPU failed", attempt.job_id)
                 continue
             fault = DeviceFault(names[spot.node], spot.gpu, attempt.message or "", attempt.ended_at or tick.now)
-            with tick.store.begin() as tx:
+            with contained(tick, "recorded as one that a GPU failed", attempt.job_id), tick.store.begin() as tx:
                 tx.device_faults.add(JobRef(attempt.job_id, attempt.number), fault)
                 _take_out_if_due(tx, tick, fault)
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
+from cluster.coordinator.failed_jobs import contained
 from cluster.coordinator.queue_snapshot import held_shape
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S, StopRequests, requested_stop
@@ -31,7 +32,9 @@ class LiveAttempts:
 
     def __init__(self, stops: StopRequests) -> None:
         self._stops = stops
-        self._silent_since: dict[str, datetime] = {}
+        self._silent_since_s: dict[str, float] = {}
+        self._heard: dict[str, tuple[datetime, float]] = {}
+        """By driver: its newest heartbeat, and when this process first saw it."""
         self._nodes: frozenset[str] = frozenset()
         self._listed_nodes_at = datetime.min.replace(tzinfo=UTC)
 
@@ -39,20 +42,25 @@ class LiveAttempts:
         """Check every attempt that the database calls live. The jobs `to_extend` stop to train on new files."""
         jobs = {job.id: job for job in tick.jobs}
         for attempt in tick.attempts:
-            job = jobs.get(attempt.job_id)
-            if lost := self._why_lost(tick, attempt, job):
-                end_attempt(tick, attempt, *lost)
-                continue
-            assert job is not None
-            if kind := _due_stop(tick, job, attempt, extends=job.id in to_extend):
-                self._stops.request(tick, job, attempt, kind, STOP_MESSAGES[kind])
-            elif (kind := requested_stop(job)) is not None:
-                self._stops.follow_up(tick, attempt, kind)
-            elif tick.now - attempt.heartbeat_at > timedelta(seconds=HEARTBEAT_TIMEOUT_S):
-                self._revive(tick, attempt, job)
-            else:
-                self._silent_since.pop(attempt.driver, None)
+            with contained(tick, "checked while it runs", attempt.job_id):
+                self._check(tick, attempt, jobs.get(attempt.job_id), extends=attempt.job_id in to_extend)
         self._stops.forget_ended(tick)
+        live = tick.attempt_drivers
+        self._heard = {driver: heard for driver, heard in self._heard.items() if driver in live}
+
+    def _check(self, tick: Tick, attempt: AttemptRecord, job: JobRecord | None, *, extends: bool) -> None:
+        if lost := self._why_lost(tick, attempt, job):
+            end_attempt(tick, attempt, *lost)
+            return
+        assert job is not None
+        if kind := _due_stop(tick, job, attempt, extends=extends):
+            self._stops.request(tick, job, attempt, kind, STOP_MESSAGES[kind])
+        elif (kind := requested_stop(job)) is not None:
+            self._stops.follow_up(tick, attempt, kind)
+        elif self._is_silent(tick, attempt):
+            self._revive(tick, attempt, job)
+        else:
+            self._silent_since_s.pop(attempt.driver, None)
 
     def _why_lost(self, tick: Tick, attempt: AttemptRecord, job: JobRecord | None) -> tuple[ReasonCode, str] | None:
         """The reason and the message with which a lost attempt ends; `None` for one that is not lost."""
@@ -74,20 +82,31 @@ class LiveAttempts:
         is_older = not self._listed_nodes_at <= attempt.created_at <= tick.now
         return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
+    def _is_silent(self, tick: Tick, attempt: AttemptRecord) -> bool:
+        """Whether the heartbeat is old, or has not changed for as long: that of a clock which was set back is newer
+        than now.
+        """
+        beat, since_s = self._heard.get(attempt.driver, (None, 0.0))
+        if beat != attempt.heartbeat_at:
+            since_s = tick.monotonic_s
+            self._heard[attempt.driver] = attempt.heartbeat_at, since_s
+        age_s = (tick.now - attempt.heartbeat_at).total_seconds()
+        return max(age_s, tick.monotonic_s - since_s) > HEARTBEAT_TIMEOUT_S
+
     def _revive(self, tick: Tick, attempt: AttemptRecord, job: JobRecord) -> None:
         """Ask a silent driver for its state: it may have no plan yet, or hang, or the database was unavailable.
 
         A driver without a plan gets it again. One that does not answer, or stays silent as long again, is ended.
         """
-        since = self._silent_since.setdefault(attempt.driver, tick.now)
+        since_s = self._silent_since_s.setdefault(attempt.driver, tick.monotonic_s)
         try:
-            is_patient = tick.now - since < timedelta(seconds=HEARTBEAT_TIMEOUT_S)
+            is_patient = tick.monotonic_s - since_s < HEARTBEAT_TIMEOUT_S
             state = tick.cluster.state(attempt.driver)
             if is_patient and (state == "taken" or (state != "ended" and _assign_again(tick, attempt, job))):
                 return
         except DriverLostError as error:
             logger.warning("%s", error)
-        self._silent_since.pop(attempt.driver, None)
+        self._silent_since_s.pop(attempt.driver, None)
         end_attempt(tick, attempt, ReasonCode.WORKER_CRASHED, "The run's driver process does not answer.")
 
 

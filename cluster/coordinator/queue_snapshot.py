@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster.coordinator.failed_jobs import contained
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
 from cluster.policy import QueuedJob, RunningJob, Share, Situation, Spot, WorkerShape
@@ -79,7 +80,7 @@ def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: AnyJobConfi
         priority=job.priority,
         is_in_front=job.queue_shift < 0,
         has_run=job.attempt > 0,
-        longest_s=tick.limits.longest_s(tx, job, tick.now),
+        longest_s=_longest_s(tick, tx, job),
     )
 
 
@@ -97,11 +98,18 @@ def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRe
         priority=job.priority,
         placement=tuple(Spot(*spot) for spot in attempt.placement),
         preemptible=config is not None and config.preemptible,
-        remaining_s=tick.limits.longest_s(tx, job, tick.now, attempt),
+        remaining_s=_longest_s(tick, tx, job, attempt),
         last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
         is_stopping=requested_stop(job) is not None,
         is_idle=job.phase is Phase.IDLE,
     )
+
+
+def _longest_s(tick: Tick, tx: Transaction, job: JobRecord, live: AttemptRecord | None = None) -> float | None:
+    """As `RunLimits.longest_s`; unknown where it cannot be computed."""
+    with contained(tick, "given its limits", job.id):
+        return tick.limits.longest_s(tx, job, tick.now, live)
+    return None
 
 
 def _shares(tick: Tick, tx: Transaction, owners: Collection[str]) -> dict[str, Share]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.chain_gate import release_chained
 from cluster.coordinator.data_gate import DataGate
-from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
+from cluster.coordinator.failed_jobs import contained, fail_job, fail_unreadable
 from cluster.coordinator.faulty_gpus import FaultyGpus
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
@@ -70,7 +70,8 @@ class JobStarter:
             return False
         for job in snapshot.jobs.values():
             if isinstance(job.config, UnreadableConfig):
-                fail_unreadable(tick, job, job.config)
+                with contained(tick, "failed", job.id):
+                    fail_unreadable(tick, job, job.config)
         fleet = self._faulty_gpus.usable(tick.cluster.fleet())
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
         queue, held = self._spending.let_pass(tick, queue, fleet)
@@ -82,13 +83,14 @@ class JobStarter:
         has_started = False
         for decision in decisions:
             job = snapshot.jobs[decision.job_id]
-            match decision:
-                case Start():
-                    has_started |= self._start(tick, job, decision, fleet, claimed)
-                case Refuse():
-                    fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, decision.why, field="resources"))
-                case Preempt():
-                    self._preempt(tick, job, decision, snapshot)
+            with contained(tick, "started", job):
+                match decision:
+                    case Start():
+                        has_started |= self._start(tick, job, decision, fleet, claimed)
+                    case Refuse():
+                        fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, decision.why, field="resources"))
+                    case Preempt():
+                        self._preempt(tick, job, decision, snapshot)
         self._write_waiting(tick, decisions, {wait.job_id for wait in waits_for_data}, snapshot)
         return has_started
 

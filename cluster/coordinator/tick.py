@@ -1,5 +1,6 @@
 """The context of one tick, passed to each of its steps."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,11 @@ class Tick:
     rules: Rules
     drivers: Drivers
     limits: RunLimits
+    unexpected: Counter[tuple[str, str]]
+    """In how many ticks in a row a piece of work for a job has failed unexpectedly, by work and job."""
     now: datetime
+    monotonic_s: float
+    """The same moment on a clock that nobody sets, for times that only this process compares."""
     lease: Lease
     is_new_session: bool
     """Whether losses from the previous life of the cluster still have to be handled."""

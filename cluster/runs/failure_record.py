@@ -101,7 +101,7 @@ def _log_tail(events: Sequence[EventRecord], number: int) -> tuple[str, ...]:
 
 def _checkpoints(tx: Transaction, job: JobRecord) -> tuple[SavedCheckpoint, ...]:
     return tuple(
-        SavedCheckpoint(saved.name, saved.step, saved.size_bytes, saved.metrics.get("eval_loss"))
+        SavedCheckpoint(saved.name, saved.step, saved.size_bytes, saved.metrics.get("eval_loss"), saved.is_best)
         for saved in tx.checkpoints.of_job(job.id)
     )
 

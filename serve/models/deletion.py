@@ -3,22 +3,23 @@
 All models of a job go together: the folder of its next model is named by how many it has.
 """
 
-import shutil
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import TunedModel
+from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.schemas.replies import KeptModel, ModelPrune
 from ftlab.schemas.requests import ModelRule
 from serve.accounts.folder_sizes import measure
 from serve.context import Services
+from tracking.deleted_folders import remove_folder
 from tracking.store import Transaction
-from tracking.store.records import JobRecord, ModelRecord
+from tracking.store.records import ModelRecord
+from train.analytics.compared_configs import evaluation_groups
 
 PAGE = 500
 
@@ -39,7 +40,7 @@ def prune(services: Services, owner: str, rule: ModelRule) -> ModelPrune:
             continue
         folders = [job_folder(services.settings, job_id) / model.path.name for model in models]
         size = sum(measure(folder).own_bytes for folder in folders)
-        if reason := spared.get(job_id) or _delete(services, models, folders, dry_run=rule.dry_run):
+        if reason := spared.get(job_id) or _delete(services, models, dry_run=rule.dry_run):
             kept += [KeptModel(model_id=model.id, name=model.name, reason=reason) for model in models]
         else:
             gone += models
@@ -72,27 +73,27 @@ def _spared(tx: Transaction, jobs: list[list[ModelRecord]], rule: ModelRule) -> 
     """The jobs whose models the rule spares, with a sentence about why."""
     found: dict[str, str] = {}
     num_of_base: dict[str, int] = defaultdict(int)
-    best: dict[Hashable, tuple[float, str]] = {}
-    for models in jobs:
+    best: dict[int, tuple[float, str]] = {}
+    groups = evaluation_groups([tx.jobs.get(models[-1].job_id).training_config for models in jobs])
+    for models, group in zip(jobs, groups, strict=True):
         newest = models[-1]
         num_of_base[newest.base_model] += 1
         if num_of_base[newest.base_model] <= rule.keep_newest:
             found[newest.job_id] = f"It is one of the newest models of {newest.base_model}."
-        job = tx.jobs.get(newest.job_id)
-        if rule.keep_best and job.eval_loss is not None:
-            measured = (job.eval_loss, job.id)
-            group = _compared_with(job, newest)
+        loss = _eval_loss(tx, newest) if rule.keep_best and group is not None else None
+        if group is not None and loss is not None:
+            measured = (loss, newest.job_id)
             best[group] = min(best.get(group, measured), measured)
     return {job_id: "It has the lowest eval loss of its base model." for _, job_id in best.values()} | found
 
 
-def _compared_with(job: JobRecord, model: ModelRecord) -> Hashable:
-    """What jobs have in common whose eval losses can be compared."""
-    config = job.training_config
-    return model.base_model, job.eval_dataset_id, None if config is None else config.method.type
+def _eval_loss(tx: Transaction, model: ModelRecord) -> float | None:
+    """The eval loss of the delivered step, which is an earlier one than the last where that was better."""
+    found = (tx.metrics.values(model.job_id, name).get(model.step) for name in ("eval_loss", FINAL_EVAL_LOSS))
+    return next((loss for loss in found if loss is not None), None)
 
 
-def _delete(services: Services, models: list[ModelRecord], folders: list[Path], *, dry_run: bool) -> str | None:
+def _delete(services: Services, models: list[ModelRecord], *, dry_run: bool) -> str | None:
     """Delete the models of a job; the reason where they stay."""
     job_id = models[0].job_id
     try:
@@ -105,9 +106,14 @@ def _delete(services: Services, models: list[ModelRecord], folders: list[Path], 
     except ConflictError as error:  # also while the service still needs the record
         return error.message
     if not dry_run:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        remove_models(services, models)
     return None
+
+
+def remove_models(services: Services, models: Iterable[ModelRecord]) -> None:
+    """Remove the files of models that the database no longer has; what is left by a crash, the next start removes."""
+    for model in models:
+        remove_folder(services.store, services.settings.home / "jobs", model.id, f"{model.job_id}/{model.path.name}")
 
 
 def _why_needed(tx: Transaction, job_id: str, models: list[ModelRecord]) -> str | None:

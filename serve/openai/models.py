@@ -1,10 +1,9 @@
 """Models of `/v1`: those that jobs delivered, and the base models on this machine. Every function blocks."""
 
-import shutil
 from datetime import UTC, datetime
 
-from cluster.runs.model_location import job_folder
 from serve.context import Services
+from serve.models.deletion import remove_models
 from serve.openai.ids import fine_tune_id, seconds
 from serve.openai.names import checkpoint_name, find_tuned, is_tuned_name, no_such_model, tuned_name
 from serve.openai.objects import OpenAiDeleted, OpenAiList, OpenAiModel, page
@@ -61,10 +60,9 @@ def delete_model(services: Services, owner: str, name: str) -> OpenAiDeleted:
         tuned = find_tuned(tx, owner, name)
         if tuned.step is not None:
             raise no_such_model(name)
-        folders = [model.path.name for model in tx.models.all_of_job(tuned.job.id)]
+        deleted = tx.models.all_of_job(tuned.job.id)
         tx.deletions.delete_models(tuned.job.id, now=datetime.now(UTC))
-    for folder in folders:
-        shutil.rmtree(job_folder(services.settings, tuned.job.id) / folder, ignore_errors=True)
+    remove_models(services, deleted)
     return OpenAiDeleted(id=name, object="model")
 
 

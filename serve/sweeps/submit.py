@@ -16,7 +16,7 @@ from serve.http.responses import in_thread
 from serve.jobs.submission.auto import resolve_auto
 from serve.jobs.submission.job_datasets import with_ids
 from serve.jobs.submission.preflight import Start, base_columns, check_max_cost, preflight
-from serve.jobs.submission.submit import check_size, hold_base, key_reused
+from serve.jobs.submission.submit import check_size, hold_base, key_of_deleted, key_reused
 from serve.models.base_model import HubAnswer, ask_huggingface, check, short_name
 from serve.sweeps.replies import describe
 from tracking.store import DuplicateError, Transaction
@@ -53,7 +53,8 @@ async def submit(caller: Caller, sweep: SweepConfig, body_sha256: str, idempoten
     """Make a sweep durable, or find the one that the same idempotency key made before.
 
     Raise what the submission of its job raises; `RateLimitError` (code `quota_exceeded`) for too many sweeps at once,
-    and `InvalidRequestError` (code `idempotency_key_reused`) when the key belongs to another body.
+    `InvalidRequestError` (code `idempotency_key_reused`) when the key belongs to another body, and `ConflictError`
+    (code `sweep_deleted`) when the sweep of the same key was deleted.
     """
     if earlier := await caller.call(_replay, body_sha256, idempotency_key):
         return earlier
@@ -155,6 +156,9 @@ def _replay(services: Services, owner: str, body_sha256: str, idempotency_key: s
         return None
     with services.store.read() as tx:
         found = tx.sweeps.find_idempotent(owner, idempotency_key)
+        deleted = None if found else tx.sweeps.deleted_of_key(owner, idempotency_key)
+    if deleted is not None:
+        raise key_of_deleted("sweep", deleted[0], "search again")
     if found is None:
         return None
     if found.body_sha256 != body_sha256:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster.machine.cpu_priority import KEEP_FREED_MEMORY
 from ftlab.schemas import JobConfig
-from train.estimate.devices import has_fast_bfloat16
+from train.device_defaults import has_fast_bfloat16
 from train.estimate.memory import CPU_LIBRARIES, DeviceTraits, training_peak
 from train.model.folder import facts_of
 from train.model.shape import ModelShape

@@ -1,15 +1,17 @@
-"""Deletion of jobs that have ended.
+"""Deletion of jobs that have ended, and of their models alone.
 
 What remains of a job: its owner's device usage, its idempotency key, which stays taken, and one row of
 `deleted_records`, which keeps page cursors valid and lists the folders that must still be removed.
 """
 
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, union, update
 
 from ftlab.errors import ConflictError
+from ftlab.status import JobStatus
 from tracking.store.chains import IS_OPEN, chain_links
 from tracking.store.errors import JobBusyError
 from tracking.store.evaluations import evaluations, job_sources
@@ -71,7 +73,7 @@ class DeletionRepository:
         Raises as `delete_job` does.
         """
         self.lock(job_id)
-        self._note_models(job_id, now)
+        self._note_models(job_id, now, files_removed_at=None)
         self._connection.execute(delete(models).where(models.c.job_id == job_id))
         self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(model_id=None))
 
@@ -80,14 +82,21 @@ class DeletionRepository:
         former = select(deleted_records.c.id).where(deleted_records.c.id == record_id, deleted_records.c.owner == owner)
         return self._connection.execute(former).one_or_none() is not None
 
-    def jobs_with_files(self) -> list[str]:
-        """Ids of deleted jobs whose folder may still exist."""
-        return list(self._connection.execute(select(deleted_records.c.id).where(LEAVES_FILES)).scalars())
+    def with_files(self) -> list[tuple[str, str]]:
+        """Deleted records whose folder may still exist: the id of each, and its folder below that of all jobs."""
+        left = select(deleted_records.c.id, deleted_records.c.folder).where(LEAVES_FILES)
+        return [(row.id, row.folder or row.id) for row in self._connection.execute(left)]
 
-    def files_removed(self, job_id: str, *, now: datetime) -> None:
-        """Record that the folder of a deleted job is gone."""
+    def is_folder_free(self, folder: str) -> bool:
+        """Whether no model is in this folder below that of all jobs; a job that trained again may have one there."""
+        job_id, _, name = folder.partition("/")
+        paths = self._connection.execute(select(models.c.path).where(models.c.job_id == job_id)).scalars()
+        return all(PurePath(path).name != name for path in paths)
+
+    def files_removed(self, record_id: str, *, now: datetime) -> None:
+        """Record that the folder of a deleted job or model is gone."""
         self._connection.execute(
-            update(deleted_records).where(deleted_records.c.id == job_id).values(files_removed_at=now)
+            update(deleted_records).where(deleted_records.c.id == record_id).values(files_removed_at=now)
         )
 
     def _check(self, job: Row[*tuple[object, ...]]) -> None:
@@ -99,8 +108,15 @@ class DeletionRepository:
                 "job_id",
             )
         if user := self._find_user(job.id):
+            if user.status is JobStatus.CANCELLING:
+                raise JobBusyError(
+                    f"Job {user.id!r}, which needs the model of job {job.id!r}, is being cancelled. Try again in a few "
+                    "seconds.",
+                    "model_in_use",
+                    "job_id",
+                )
             raise ConflictError(
-                f"Job {job.id!r} cannot be deleted while job {user!r} needs its model. Cancel that job or wait "
+                f"Job {job.id!r} cannot be deleted while job {user.id!r} needs its model. Cancel that job or wait "
                 "until it ends.",
                 "model_in_use",
                 "job_id",
@@ -140,16 +156,20 @@ class DeletionRepository:
                 "job_id",
             )
 
-    def _find_user(self, job_id: str) -> str | None:
-        """An unfinished job that starts from this one or from an adapter that was trained on it, or evaluates such."""
+    def _find_user(self, job_id: str) -> Row[*tuple[Any, ...]] | None:
+        """An unfinished job that starts from this one or from an adapter that was trained on it, or evaluates such.
+
+        One that is being cancelled only where there is no other.
+        """
         users = select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == job_id).cte("users", recursive=True)
         users = users.union(select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == users.c.id))
         bases = union(select(literal(job_id)), select(users.c.id)).subquery()
         readers = select(jobs.c.id, jobs.c.status).join(job_sources, job_sources.c.job_id == jobs.c.id)
         readers = readers.where(job_sources.c.source_job_id.in_(select(bases.c[0])))
         found = union(select(users.c.id, users.c.status), readers).subquery()
-        unfinished = select(found.c.id).where(found.c.status.in_(UNFINISHED)).limit(1)
-        return self._connection.execute(unfinished).scalar_one_or_none()
+        unfinished = select(found.c.id, found.c.status).where(found.c.status.in_(UNFINISHED))
+        last = unfinished.order_by(found.c.status == JobStatus.CANCELLING).limit(1)
+        return self._connection.execute(last).one_or_none()
 
     def _find_child(self, job_id: str) -> str | None:
         """An unfinished job that still waits for this one."""
@@ -160,15 +180,17 @@ class DeletionRepository:
     def _note_deleted(self, job: Row[*tuple[object, ...]], now: datetime) -> None:
         former_job = {"id": job.id, "kind": jobs.name, "owner": job.owner, "seq": job.queue_seq, "deleted_at": now}
         self._connection.execute(insert(deleted_records), former_job)
-        self._note_models(job.id, now)
+        self._note_models(job.id, now, files_removed_at=now)  # with the folder of the job
 
-    def _note_models(self, job_id: str, now: datetime) -> None:
-        columns = ("id", "kind", "owner", "seq", "deleted_at", "files_removed_at")
-        at = literal(now, deleted_records.c.deleted_at.type)
-        former_models = select(models.c.id, literal(models.name), models.c.owner, models.c.seq, at, at)
-        self._connection.execute(
-            insert(deleted_records).from_select(columns, former_models.where(models.c.job_id == job_id))
-        )
+    def _note_models(self, job_id: str, now: datetime, *, files_removed_at: datetime | None) -> None:
+        mine = select(models.c.id, models.c.owner, models.c.seq, models.c.path).where(models.c.job_id == job_id)
+        values = {"kind": models.name, "deleted_at": now, "files_removed_at": files_removed_at}
+        former = [
+            {"id": row.id, "owner": row.owner, "seq": row.seq, "folder": f"{job_id}/{PurePath(row.path).name}"} | values
+            for row in self._connection.execute(mine)
+        ]
+        if former:
+            self._connection.execute(insert(deleted_records), former)
 
 
 _COLUMNS = (

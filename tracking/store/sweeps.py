@@ -15,7 +15,7 @@ from ftlab.status import ReasonCode
 from tracking.store.errors import DuplicateError, JobBusyError, StaleJobError
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
-from tracking.store.rows import columns_of, deleted_records, jobs
+from tracking.store.rows import columns_of, deleted_records, idempotency_keys, jobs
 from tracking.store.sweep_rows import IS_AT_WORK, IS_BEHIND_MLFLOW, sweep_trials, sweeps
 
 
@@ -84,6 +84,8 @@ class TrialRecord:
 ENDED = tuple(status for status in SweepStatus if status.has_ended)
 OPEN = (TrialState.RUNNING, TrialState.PRUNED)
 """States of trials whose jobs may still run."""
+KEY_OF_SWEEP = "\t{key}"
+"""Idempotency key of a deleted sweep among those of jobs. No key that a caller sends has a tab."""
 COLUMNS = columns_of(sweeps, SweepRecord)
 TRIAL_COLUMNS = columns_of(sweep_trials, TrialRecord)
 SweepRecords = list[SweepRecord]
@@ -131,6 +133,13 @@ class SweepRepository:
         mine = select(*COLUMNS).where(sweeps.c.owner == owner, sweeps.c.idempotency_key == key)
         row = self._connection.execute(mine).one_or_none()
         return None if row is None else _to_sweep(row)
+
+    def deleted_of_key(self, owner: str, key: str) -> tuple[str, str] | None:
+        """The id and the body's SHA-256 of the deleted sweep that was submitted with this key."""
+        columns = (idempotency_keys.c.job_id, idempotency_keys.c.body_sha256)
+        its_key = idempotency_keys.c.key == KEY_OF_SWEEP.format(key=key)
+        row = self._connection.execute(select(*columns).where(idempotency_keys.c.owner == owner, its_key)).one_or_none()
+        return None if row is None else (row.job_id, row.body_sha256)
 
     def list(self, *, owner: str, after: str | None, limit: int) -> SweepRecords:
         """One page, newest first."""
@@ -187,7 +196,7 @@ class SweepRepository:
         self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(is_settled=True))
 
     def delete(self, record: SweepRecord, *, now: datetime) -> None:
-        """Delete a sweep and its trials; their jobs stay, and so does its run in MLflow.
+        """Delete a sweep and its trials; their jobs stay, and so do its run in MLflow and its idempotency key.
 
         Raise `ConflictError` (code `sweep_not_ended`) while it works, and `JobBusyError` (code `sweep_not_recorded`)
         while MLflow does not have its end.
@@ -208,6 +217,10 @@ class SweepRepository:
         seq = self._connection.execute(former).scalar_one()
         values = {"id": record.id, "kind": sweeps.name, "owner": record.owner, "seq": seq}
         self._connection.execute(insert(deleted_records), values | {"deleted_at": now, "files_removed_at": now})
+        if record.idempotency_key is not None:
+            key = KEY_OF_SWEEP.format(key=record.idempotency_key)
+            used = {"owner": record.owner, "key": key, "job_id": record.id, "body_sha256": record.body_sha256}
+            self._connection.execute(insert(idempotency_keys), used)
         self._connection.execute(update(jobs).where(jobs.c.sweep_id == record.id).values(sweep_id=None))
         self._connection.execute(delete(sweep_trials).where(sweep_trials.c.sweep_id == record.id))
         self._connection.execute(delete(sweeps).where(sweeps.c.id == record.id))

@@ -1,8 +1,6 @@
 """Whether a peak fits the memory of a device."""
 
 from enum import StrEnum
-from functools import lru_cache
-from pathlib import Path
 
 from train.device_defaults import AMPERE
 
@@ -53,14 +51,3 @@ def fit(peak: int, memory: tuple[int, int]) -> Fit:
     if peak * (1 + MARGIN) <= least:
         return Fit.FITS
     return Fit.DOES_NOT_FIT if peak > most * (1 + MARGIN) else Fit.UNKNOWN
-
-
-@lru_cache(maxsize=1)
-def has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this machine's CPU computes bfloat16 by oneDNN (`torch.ops.mkldnn._is_mkldnn_bf16_supported`)."""
-    try:
-        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
-    return {"avx512bw", "avx512vl", "avx512dq"} <= set(flags) or "bf16" in flags

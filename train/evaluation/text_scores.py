@@ -56,15 +56,22 @@ def _grams(words: Sequence[str], size: int) -> Counter[tuple[str, ...]]:
 
 
 def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
-    best = [0] * (len(other) + 1)
-    for word in one:
-        before = 0  # of the row above and the column before
-        for column, candidate in enumerate(other, 1):
-            above = best[column]
-            best[column] = before + 1 if word == candidate else max(above, best[column - 1])
-            before = above
-    return best[-1]
+    """Length of the longest common subsequence, a whole row of the usual table at a time.
+
+    A row is one number with a bit for each word of the shorter text, as Hyyrö describes ("Bit-parallel LCS-length
+    computation revisited", 2004): two texts of 10,000 words take a fraction of a second, not minutes.
+    """
+    shorter, longer = sorted((one, other), key=len)
+    places: dict[str, int] = {}
+    for place, word in enumerate(shorter):
+        places[word] = places.get(word, 0) | 1 << place
+    whole = (1 << len(shorter)) - 1
+    row = whole
+    for word in longer:
+        if mask := places.get(word, 0):
+            found = row & mask
+            row = (row + found | row - found) & whole
+    return len(shorter) - row.bit_count()
 
 
 def _f_measure(num_shared: int, num_given: int, num_expected: int) -> float:

@@ -101,9 +101,8 @@ def _resume_from(cause: FailureCause, facts: FailureFacts) -> ResumeFrom | None:
 
 def _before_divergence(facts: FailureFacts) -> tuple[SavedCheckpoint, str]:
     """The best checkpoint by eval loss; without one, the newest from before the training loss rose."""
-    measured = [saved for saved in facts.checkpoints if saved.eval_loss is not None]
-    if measured:
-        best = min(measured, key=lambda saved: (saved.eval_loss or 0.0, -saved.step))
+    best = next((saved for saved in facts.checkpoints if saved.is_best and saved.eval_loss is not None), None)
+    if best is not None:
         why = (
             f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
         )

@@ -18,6 +18,8 @@ class SavedCheckpoint:
     step: int
     size_bytes: int
     eval_loss: float | None = None
+    is_best: bool = False
+    """Whether its eval loss is the lowest of those that can be compared with the newest one."""
 
 
 @dataclass(frozen=True)

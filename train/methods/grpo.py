@@ -37,6 +37,9 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
         names = (f"rewards/{reward.__name__}/mean" for reward in rewards)
         self.eval_metrics = ("loss", "reward", *names, "completions/mean_length", "completions/clipped_ratio")
         super().__init__(*args, reward_funcs=list(rewards), **options)
+        for reward in rewards:
+            if isinstance(reward, RewardFunction):
+                reward.ends_with({*self.eos_token_ids, self.processing_class.pad_token_id})
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GenerationSampler:
         return GenerationSampler(self._schedule, self._segment, self.args.seed)

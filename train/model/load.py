@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-from train.device_defaults import AS_TRAINED
+from train.device_defaults import AS_TRAINED, has_fast_bfloat16
 from train.model.base_model import BaseModel
 from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
@@ -347,9 +347,4 @@ def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype
         return torch.float16  # a GPU without bfloat16 would convert the weights in every pass
     if use_cuda or name not in ("float16", "bfloat16"):
         return getattr(torch, name)
-    return torch.bfloat16 if _has_fast_bfloat16() else torch.float32
-
-
-def _has_fast_bfloat16() -> bool:
-    """Whether the CPU computes bfloat16 by oneDNN; without AVX-512, a step takes some twenty times as long."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.bfloat16 if has_fast_bfloat16() else torch.float32

@@ -1,7 +1,7 @@
 """The reward functions of a job as TRL calls them, and their check at submission."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
@@ -31,6 +31,7 @@ class RewardFunction:
     def __init__(self, config: BuiltInScore, name: str) -> None:
         self.__name__ = name
         self._config = config
+        self._ends: Collection[int] = ()
         schema = config.definition if isinstance(config, JsonSchema) else None
         self._validator = None if schema is None else schema_validator(schema)
 
@@ -44,7 +45,14 @@ class RewardFunction:
     ) -> list[float]:
         """The reward of each answer, from its text, its tokens, and the reference answer of its row."""
         rows = zip(completions, completion_ids, reference, strict=True)
-        return [self._score(answer, len(ids), expected or "") for answer, ids, expected in rows]
+        return [self._score(answer, self._length(ids), expected or "") for answer, ids, expected in rows]
+
+    def ends_with(self, tokens: Collection[int]) -> None:
+        """Name the tokens that end an answer, which are no part of it."""
+        self._ends = tokens
+
+    def _length(self, ids: Sequence[int]) -> int:
+        return len(ids) - (len(ids) > 0 and ids[-1] in self._ends)
 
     def _score(self, answer: str, num_tokens: int, reference: str) -> float:
         config = self._config

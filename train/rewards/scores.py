@@ -3,37 +3,27 @@
 import json
 import re
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-MATCH_TIMEOUT_S = 1.0
-"""Time after which a regular expression counts as not matching: some take exponential time."""
+from train.rewards.patterns import MATCH_TIMEOUT_S, PATTERN_KEYWORDS, check_patterns, found_in, patterns_within
+
 MAX_NUMBER_CHARS = 100
 """Longer numbers are ignored: their conversion would take long, and no reference answer has them."""
 
 MINUS_SIGN = "\u2212"
 """Written by some models in place of a hyphen."""
 
+_TimedValidator = extend(Draft202012Validator, PATTERN_KEYWORDS)
 _NUMBER = re.compile(
     r"(?:(?<![\w.])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d{1,3})?"
 )
-
-_PART = re.compile(
-    r"\(\?\#[^)]*\)"  # a comment
-    r"|\\N\{[^}]*\}|\\."  # an escape
-    r"|\[\^?\]?(?:\\.|[^\]\\])*\]"  # a set
-    r"|\{(?!\})[0-9]*(?:,[0-9]*)?\}"  # a quantifier
-    r"|\{",
-    re.DOTALL,
-)
-"""Parts of a regular expression in which braces and brackets have a meaning, and a brace that has none."""
-_PART_OF_VERBOSE = re.compile(r"\#[^\n]*|" + _PART.pattern, re.DOTALL)
 
 
 def exact_match(answer: str, reference: str, *, strip: bool, ignore_case: bool) -> float:
@@ -47,33 +37,10 @@ def exact_match(answer: str, reference: str, *, strip: bool, ignore_case: bool) 
 
 def matches(answer: str, pattern: str, *, full_match: bool) -> float:
     """Whether the pattern matches the answer, or a part of it."""
-    find = regex.fullmatch if full_match else regex.search
     try:
-        return float(find(_for_regex(pattern), answer, timeout=MATCH_TIMEOUT_S) is not None)
+        return float(found_in(answer, pattern, full_match=full_match))
     except TimeoutError:
         return 0.0
-
-
-@lru_cache(maxsize=256)
-def _for_regex(pattern: str) -> str:
-    """The pattern as the library `regex` must get it, to match what Python's `re` does.
-
-    `regex` has a time limit, but it reads `{e}` behind a group as leave to match approximately, and refuses
-    `\\frac{d}{dx}`, where `re` takes braces that are no quantifier for themselves, as it does brackets within a set.
-    """
-    is_verbose = re.compile(pattern).flags & re.VERBOSE
-    return (_PART_OF_VERBOSE if is_verbose else _PART).sub(_escaped, pattern)
-
-
-def _escaped(part: re.Match[str]) -> str:
-    found = part[0]
-    if found == "{":
-        return r"\{"
-    if found.startswith("["):
-        return "[" + re.sub(
-            r"\\.|\[", lambda inner: inner[0] if len(inner[0]) > 1 else r"\[", found[1:], flags=re.DOTALL
-        )
-    return found
 
 
 def numeric_match(answer: str, reference: str, tolerance: float) -> float:
@@ -95,25 +62,31 @@ def last_number(text: str) -> Decimal | None:
     return Decimal(found.replace(",", "").replace(MINUS_SIGN, "-"))
 
 
-def follows_schema(answer: str, validator: Draft202012Validator | None) -> float:
-    """Whether the answer is JSON that the schema accepts. NaN and infinities are not JSON."""
+def follows_schema(answer: str, validator: Validator | None) -> float:
+    """Whether the answer is JSON that the schema accepts. NaN and infinities are not JSON.
+
+    An answer on which the regular expressions of the schema take too long together is not accepted.
+    """
     try:
         value = json.loads(answer, parse_constant=_refuse_constant)
         if validator is not None:
-            validator.validate(value)
-    except (ValueError, ArithmeticError, RecursionError, ValidationError, Unresolvable):
+            with patterns_within(MATCH_TIMEOUT_S):
+                validator.validate(value)
+    except (ValueError, ArithmeticError, RecursionError, ValidationError, Unresolvable, TimeoutError):
         return 0.0
     return 1.0
 
 
-def schema_validator(schema: dict[str, Any]) -> Draft202012Validator:
+def schema_validator(schema: dict[str, Any]) -> Validator:
     """The validator of a JSON Schema, which loads no other document. Raise `ValueError` for an invalid schema."""
     try:
         Draft202012Validator.check_schema(schema)
+        check_patterns(schema)
     except (SchemaError, RecursionError) as error:
         message = error.message if isinstance(error, SchemaError) else "it is nested too deep"
         raise ValueError(message) from None
-    return Draft202012Validator(schema, registry=Registry())
+    validator: Validator = _TimedValidator(schema, registry=Registry())
+    return validator
 
 
 def length_score(length: int, lowest: int, highest: int) -> float:

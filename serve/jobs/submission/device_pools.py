@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from cluster.policy import Fleet, shape_of
 from ftlab.schemas import Alternative, BaseJobConfig, DeviceEstimate, JobConfig, MemoryParts
+from train.device_defaults import has_fast_bfloat16
 from train.estimate.alternatives import fitting
-from train.estimate.devices import MARGIN, Fit, fit, gpu_capability, gpu_memory, has_fast_bfloat16
+from train.estimate.devices import MARGIN, Fit, fit, gpu_capability, gpu_memory
 from train.estimate.memory import DeviceTraits, Memory, evaluation_peak, training_peak
 from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape

@@ -17,7 +17,8 @@ from serve.jobs.submission.parents import find_parents
 from serve.models.base_model import ask_huggingface
 from tracking.costs import amount_of, held_devices, rate_of, seconds_for
 from train.dataset_mix import mix_of
-from train.estimate.devices import Fit, has_fast_bfloat16
+from train.device_defaults import has_fast_bfloat16
+from train.estimate.devices import Fit
 from train.estimate.disk import disk_of
 from train.estimate.memory import DeviceTraits, training_peak
 from train.estimate.tokens import tokens_of

@@ -145,11 +145,7 @@ def replay(services: Services, owner: str, submission: Submission) -> Submitted 
             return None
         job_id, body_sha256 = found
         if tx.deletions.was_deleted(job_id, owner=owner):
-            raise ConflictError(
-                f"The idempotency key was used for job {job_id!r}, which was deleted; use a new key to train again.",
-                "job_deleted",
-                "idempotency-key",
-            )
+            raise key_of_deleted("job", job_id, "train again")
         if body_sha256 == submission.body_sha256:
             return Submitted(describe(services.settings, tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
     raise key_reused("job", job_id)
@@ -161,6 +157,15 @@ def key_reused(kind: str, record_id: str) -> InvalidRequestError:
         f"The idempotency key was used before with another config, for {kind} {record_id!r}; use a new key for a new "
         f"{kind}.",
         "idempotency_key_reused",
+        "idempotency-key",
+    )
+
+
+def key_of_deleted(kind: str, record_id: str, purpose: str) -> ConflictError:
+    """The error for the idempotency key of a record that was deleted: a late repetition must not start it again."""
+    return ConflictError(
+        f"The idempotency key was used for {kind} {record_id!r}, which was deleted; use a new key to {purpose}.",
+        f"{kind}_deleted",
         "idempotency-key",
     )
 

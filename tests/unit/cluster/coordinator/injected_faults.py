@@ -99,4 +99,4 @@ class TroubledWorld(World):
     def new_coordinator(self) -> Coordinator:
         store: Any = _FaultyStore(self.store, self.trouble)
         cluster: Any = _FaultyCluster(self.cluster, self.trouble)
-        return Coordinator(store, cluster, self.hub, self.settings, clock=lambda: self.now, rules=Rules(min_run_s=5.0))
+        return Coordinator(store, cluster, self.hub, self.settings, **self.clocks, rules=Rules(min_run_s=5.0))

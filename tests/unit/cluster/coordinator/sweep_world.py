@@ -28,7 +28,7 @@ def restart(world: World) -> None:
     """A new coordinator, which knows nothing but the database."""
     parts = (world.store, world.cluster, world.hub, world.settings)
     suggestions = Suggestions(AtOnce())
-    world.coordinator = Coordinator(*parts, clock=lambda: world.now, suggestions=suggestions)
+    world.coordinator = Coordinator(*parts, **world.clocks, suggestions=suggestions)
 
 
 def start(world: World, method: Any = "random", job: dict[str, Any] | None = None, **fields: Any) -> str:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from cluster.coordinator.coordinator import LEASE_TTL_S
 from cluster.coordinator.ended_attempts import ORPHAN_GRACE_S
+from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S
 from cluster.policy import Fleet
 from cluster.runs.run_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode
@@ -51,6 +52,34 @@ def test_a_driver_without_an_attempt_is_ended(world: World):
     assert driver not in world.cluster.ended
     world.tick(after_s=ORPHAN_GRACE_S + 1)
     assert driver in world.cluster.ended
+
+
+def test_a_driver_that_hangs_is_noticed(world: World):
+    job_id = world.running()
+    world.driver(job_id).answers = False
+    world.tick(after_s=BACK_S)
+    world.tick(after_s=HEARTBEAT_TIMEOUT_S + 1)
+    assert world.attempt(job_id).reason is ReasonCode.WORKER_CRASHED
+
+
+def test_a_run_that_reports_is_left_alone(world: World):
+    job_id = world.running()
+    world.tick(after_s=BACK_S)
+    for _ in range(3):
+        world.beat(job_id)
+        world.tick(after_s=HEARTBEAT_TIMEOUT_S - 1)
+    assert world.status(job_id) is JobStatus.RUNNING
+
+
+def test_what_an_ended_attempt_holds_is_released(world: World):
+    job_id = world.running()
+    with world.store.begin() as tx:
+        tx.attempts.set_processes(world.job(job_id).ref, placement_groups=["aa"])
+    world.end_attempt(job_id, ReasonCode.LOSS_DIVERGED)
+    world.tick()
+    world.tick(after_s=BACK_S)
+    with world.store.read() as tx:
+        assert tx.attempts.unreleased() == []
 
 
 def test_an_adjusted_clock_forgets_nothing(world: World):

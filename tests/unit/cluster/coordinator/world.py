@@ -29,20 +29,27 @@ class World:
         self.cluster = FakeCluster()
         self.hub = FakeEventHub()
         self.now = START
+        self.elapsed_s = 0.0
         self.trained: dict[str, int] = {}
         """How many files the run had that completed a job last."""
         self.coordinator = self.new_coordinator()
 
     def new_coordinator(self) -> Coordinator:
-        return Coordinator(self.store, self.cluster, self.hub, self.settings, clock=lambda: self.now)
+        return Coordinator(self.store, self.cluster, self.hub, self.settings, **self.clocks)
+
+    @property
+    def clocks(self) -> Any:
+        """The clocks that a coordinator reads."""
+        return {"clock": lambda: self.now, "monotonic": lambda: self.elapsed_s}
 
     def keep_standby(self) -> None:
         self.settings = self.settings.model_copy(update={"standby": True})
         self.coordinator = self.new_coordinator()
 
     def tick(self, *, after_s: float = 0.0) -> None:
-        """Let time pass, then tick once."""
+        """Let time pass, or have the clock set back, then tick once."""
         self.now += timedelta(seconds=after_s)
+        self.elapsed_s += max(0.0, after_s)
         self.coordinator.tick()
 
     def submit(self, owner: str = "local", **config: Any) -> str:

@@ -1,10 +1,12 @@
 """Which nearest configs would fit, and whether a peak fits a device."""
 
 import pytest
+import torch
 
 from tests.unit.train.estimate.shapes import LLAMA_8B, SMOLLM2_135M, job, shape_of
+from train.device_defaults import has_fast_bfloat16
 from train.estimate.alternatives import MAX_ALTERNATIVES, Fitting, fitting
-from train.estimate.devices import GIB, Fit, fit, gpu_memory, has_fast_bfloat16
+from train.estimate.devices import GIB, Fit, fit, gpu_memory
 from train.estimate.disk import disk_of
 from train.estimate.memory import DeviceTraits, adapter_parameters, training_peak
 
@@ -96,7 +98,9 @@ def test_memory_of_gpus_by_their_type():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("processor : 0\nflags : fpu avx512bw avx512vl avx512dq\n", True),
+        ("processor : 0\nflags : fpu avx512f avx512bw avx512vl avx512dq\n", True),
+        ("flags : fpu avx2 avx_vnni avx_vnni_int8 avx_ne_convert\n", True),
+        ("flags : fpu avx2 avx_vnni\n", False),
         ("flags : fpu avx2\n", False),
         ("Features : fp asimd bf16\n", True),
         ("", False),
@@ -107,6 +111,10 @@ def test_fast_bfloat16_by_the_flags_of_the_cpu(tmp_path, text, expected):
     file.write_text(text)
     assert has_fast_bfloat16(file) is expected
     assert has_fast_bfloat16(tmp_path / "none") is False
+
+
+def test_fast_bfloat16_is_what_pytorch_says_of_this_cpu():
+    assert has_fast_bfloat16() is torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def test_disk_of_checkpoints_and_of_the_tuned_model():

@@ -1,5 +1,8 @@
 """Scores of answers against values of the reference implementations."""
 
+from random import Random
+from time import process_time
+
 import pytest
 
 from train.evaluation.text_scores import Variant, f1, normalised, normalised_match, rouge
@@ -22,6 +25,34 @@ def test_rouge_is_that_of_google(answer: str, reference: str, one: float, two: f
     variants: list[tuple[Variant, float]] = [("rouge1", one), ("rouge2", two), ("rougeL", longest)]
     for variant, expected in variants:
         assert rouge(answer, reference, variant) == pytest.approx(expected, abs=1e-9)
+
+
+def longest_common(one: list[str], other: list[str]) -> int:
+    """By the usual table."""
+    above = [0] * (len(other) + 1)
+    for word in one:
+        row = [0]
+        for column, candidate in enumerate(other):
+            row.append(above[column] + 1 if word == candidate else max(row[-1], above[column + 1]))
+        above = row
+    return above[-1]
+
+
+def test_the_longest_common_subsequence_is_that_of_the_table():
+    random = Random(1)
+    for _ in range(300):
+        one, other = (random.choices("abcdefgh"[: random.randint(1, 8)], k=random.randint(0, 90)) for _ in range(2))
+        shared = longest_common(one, other)
+        expected = 2 * shared / (len(one) + len(other)) if shared else 0.0
+        assert rouge(" ".join(one), " ".join(other), "rougeL") == pytest.approx(expected)
+
+
+def test_long_texts_take_little_time():
+    """The table would have 400 million places."""
+    words = Random(2).choices([f"w{number}" for number in range(500)], k=40_000)
+    began = process_time()
+    assert 0 < rouge(" ".join(words[:20_000]), " ".join(words[20_000:]), "rougeL") < 1
+    assert process_time() - began < 10
 
 
 def test_rouge_counts_words_of_every_alphabet():

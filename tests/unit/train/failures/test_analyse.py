@@ -26,7 +26,7 @@ from train.plan import Failure
 C, R = FailureCause, ReasonCode
 SAVED = (
     SavedCheckpoint("step-00000200", 200, 10**8, 1.4),
-    SavedCheckpoint("step-00000150", 150, 10**8, 1.3),
+    SavedCheckpoint("step-00000150", 150, 10**8, 1.3, is_best=True),
     SavedCheckpoint("step-00000100", 100, 10**8),
 )
 LOSSES = {"loss": [(198, 2.1), (199, 2.2), (200, 9.0)], "grad_norm": [(198, 1.2), (199, 1.0), (200, 80.0)]}
@@ -279,6 +279,13 @@ def test_where_to_continue():
     assert (newest.step, newest.eval_loss) == (200, 1.4)
     assert (best := analyse(facts(reported("diverged"))).resume_from)
     assert (best.step, "lowest eval loss (1.3)" in best.reason) == (150, True)
+
+
+def test_an_eval_loss_that_cannot_be_compared_does_not_decide_where_to_continue():
+    other = (SavedCheckpoint("step-00000050", 50, 10**8, 0.2),)  # by shorter rows
+    found = analyse(facts(reported("diverged"), checkpoints=SAVED + other)).resume_from
+    assert found is not None
+    assert (found.step, found.eval_loss) == (150, 1.3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
+from train.methods.grpo import GrpoRunTrainer
 from train.plan import StopKind
 from train.reporting import alarm_rules
-from train.rewards import checked_rewards
+from train.rewards import checked_rewards, reward_functions
 
 LENGTH = {"type": "length", "min_length": 40, "max_length": 80, "unit": "characters", "weight": 2.0}
 GRPO: dict[str, Any] = {
@@ -90,6 +92,18 @@ def test_the_series_are_those_of_trl(prompts: Job, options: dict[str, Any]) -> N
         assert {step: found[step] for step in values} == pytest.approx(values, rel=TOLERANCE, abs=TOLERANCE), name
     assert len(expected["loss"]) == len(link.series("num_tokens")) == STEPS["max_steps"]
     assert any(expected["reward_std"].values())
+
+
+def test_the_rewards_know_the_tokens_that_end_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(trainer: Any, **_: Any) -> None:
+        trainer.eos_token_ids, trainer.processing_class = [8, 9], SimpleNamespace(pad_token_id=0)
+
+    monkeypatch.setattr(GRPOTrainer, "__init__", make)
+    method = GrpoMethod.model_validate({"type": "grpo", "rewards": [{"type": "length", "max_length": 2}]})
+    [reward] = rewards = reward_functions(method)
+    GrpoRunTrainer(rewards=rewards)
+    answers = [[1, 2, 8], [1, 2, 9], [1, 2, 3]]
+    assert reward(completions=["", "", ""], completion_ids=answers, reference=[None] * 3) == [1.0, 1.0, 0.5]
 
 
 def trained_weights(job: Job) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_an_adapter_stands_for_its_base_and_itself(models: Path, base: BaseModel
 )
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
 def test_the_type_of_the_weights(tmp_path: Path, monkeypatch, saved, tuning, wanted, use_cuda, dtype, key):
-    monkeypatch.setattr(load, "_has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: True)
     (tmp_path / "config.json").write_text(json.dumps({key: saved}))
     job = config(tuning=tuning, training={"dtype": wanted})
     assert load._dtype(BaseModel("x", tmp_path, "r"), job, use_cuda=use_cuda) is dtype
@@ -72,7 +72,7 @@ def test_the_type_of_the_weights(tmp_path: Path, monkeypatch, saved, tuning, wan
 
 @pytest.mark.parametrize("saved", ["float16", "bfloat16"])
 def test_a_cpu_that_computes_bfloat16_slowly_gets_float32(tmp_path: Path, monkeypatch, saved: str):
-    monkeypatch.setattr(load, "_has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(load, "has_fast_bfloat16", lambda: False)
     (tmp_path / "config.json").write_text(json.dumps({"dtype": saved}))
     base = BaseModel("x", tmp_path, "r")
     assert load._dtype(base, config(), use_cuda=False) is torch.float32

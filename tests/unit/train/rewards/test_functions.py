@@ -6,7 +6,7 @@ import pytest
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import GrpoMethod
-from train.rewards import checked_rewards, reward_functions
+from train.rewards import RewardFunction, checked_rewards, reward_functions
 
 
 def method(*rewards: dict[str, Any]) -> GrpoMethod:
@@ -32,6 +32,14 @@ def scores(reward: dict[str, Any], answers: list[str], references: list[str | No
 )
 def test_every_reward_scores_every_answer(reward: dict[str, Any], expected: list[float]) -> None:
     assert scores(reward, ["yes!", "7"], ["Yes!", None]) == expected
+
+
+def test_the_token_that_ends_an_answer_is_no_part_of_its_length() -> None:
+    [function] = reward_functions(method({"type": "length", "min_length": 2, "max_length": 2}))
+    assert isinstance(function, RewardFunction)
+    function.ends_with({9})
+    answers = [[1, 2, 9], [1, 2], [1, 9], [9], []]
+    assert function(completions=[""] * 5, completion_ids=answers, reference=[None] * 5) == [1.0, 1.0, 0.5, 0.0, 0.0]
 
 
 def test_rewards_of_one_type_have_names_of_their_own() -> None:

@@ -1,11 +1,13 @@
 """Scores of single answers, among them answers that nobody would write on purpose."""
 
+import json
 import re
 import time
 import warnings
 from decimal import Decimal
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from train.rewards.scores import (
     MATCH_TIMEOUT_S,
@@ -164,6 +166,44 @@ def test_a_schema_never_loads_another_document() -> None:
 def test_an_invalid_schema_is_refused(schema: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"strnig|not of type"):
         schema_validator(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"items": {"pattern": r"(a|a)*$|(a+)+c"}}, ["a" * 60 + "b"] * 30),
+        ({"patternProperties": {r"(a|a)*$|(a+)+c": False}}, {"a" * 60 + "b": 1}),
+        ({"additionalProperties": False, "patternProperties": {r"(a+)+c": True}}, {"a" * 60 + "b": 1}),
+        ({"propertyNames": {"pattern": r"(a|a)*$|(a+)+c"}}, {"a" * 60 + "b": 1}),
+    ],
+)
+def test_patterns_of_a_schema_that_take_exponential_time_are_stopped(schema: dict[str, object], answer: object) -> None:
+    began = time.monotonic()
+    assert follows_schema(json.dumps(answer), schema_validator(schema)) == 0.0
+    assert time.monotonic() - began < 20 * MATCH_TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "^a{d}|b"},
+        {"patternProperties": {"^n": {"type": "integer"}, "b$": {"minimum": 3}}},
+        {"properties": {"nb": True}, "patternProperties": {"^n": True}, "additionalProperties": False},
+        {"properties": {"x": True}, "patternProperties": {"^n": True}, "additionalProperties": {"type": "string"}},
+        {"additionalProperties": {"type": "integer"}},
+        {"const": {"pattern": "("}},
+    ],
+)
+def test_a_schema_means_what_it_means_to_the_library(schema: dict[str, object]) -> None:
+    validator = schema_validator(schema)
+    answers = ["a{d}", "b", "c", 4, [], {}, {"nb": 4}, {"nb": 2}, {"nb": "4"}, {"x": 1}, {"x": "s"}, {"n": 1, "y": "s"}]
+    expected = [float(Draft202012Validator(schema).is_valid(answer)) for answer in answers]
+    assert [follows_schema(json.dumps(answer), validator) for answer in answers] == expected
+
+
+def test_a_schema_whose_patterns_have_no_time_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be combined"):
+        schema_validator({"allOf": [{"patternProperties": {"a": True}}], "unevaluatedProperties": False})
 
 
 @pytest.mark.parametrize(
