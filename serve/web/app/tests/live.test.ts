@@ -2,6 +2,8 @@ import { QueryClient } from "@tanstack/react-query";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Job, JobEvent } from "../src/api/client";
 import { jobKeys } from "../src/api/jobs";
+import type { SeriesMap } from "../src/api/series";
+import { newer } from "../src/jobs/useChange";
 import { applyEvents, jobAfter } from "../src/live/apply";
 import { LiveConnection, type Listener } from "../src/live/connection";
 import { MessageReader } from "../src/live/sse";
@@ -19,6 +21,12 @@ describe("server-sent events", () => {
       expect(pieces.flatMap((piece) => reader.read(piece))).toEqual([{ event: "events", data: "{\n}" }]);
       expect(reader.lastId).toBe("9");
     }
+  });
+
+  it("have a position only when they are complete, so that one that broke off is sent again", () => {
+    const reader = new MessageReader();
+    reader.read("id: 7\ndata: {}\n\nid: 8\nevent: events\ndata: {");
+    expect(reader.lastId).toBe("7");
   });
 });
 
@@ -44,6 +52,24 @@ describe("events", () => {
     const more = applyEvents(client, [event(5, "status", { status: "completed" })]).map((key) => key.join());
     expect(more).toEqual(expect.arrayContaining(["job,job-1", "job,job-1,attempts", "jobs", "queue"]));
   });
+
+  it("that come while a series is being read are added to the older reply", async () => {
+    const client = new QueryClient();
+    const key = jobKeys.part("job-1", "series");
+    let answer: (series: SeriesMap) => void = () => undefined;
+    const reading = client.fetchQuery({ queryKey: key, queryFn: () => new Promise<SeriesMap>((resolve) => { answer = resolve; }) });
+    applyEvents(client, [event(4, "metrics", { step: 2, values: { loss: 2.5 } })]);
+    answer({ loss: { steps: [1], values: [3], times: [0], attempts: [1] } });
+    await reading;
+    await vi.waitFor(() => { expect(client.getQueryData<SeriesMap>(key)?.["loss"]?.steps).toEqual([1, 2]); });
+  });
+
+  it("are not taken back by the reply to a change that is older", () => {
+    const paused = { ...JOB, status: "paused", last_seq: 5 } as Job;
+    expect(newer(paused, { ...JOB, status: "pausing", last_seq: 4 })).toBe(paused);
+    expect(newer(JOB, paused)).toBe(paused);
+    expect(newer(undefined, paused)).toBe(paused);
+  });
 });
 
 describe("the connection", () => {
@@ -51,11 +77,13 @@ describe("the connection", () => {
   const received: JobEvent[] = [];
   const deleted: string[] = [];
   let gaps = 0;
+  let ends = 0;
   const listener: Listener = {
     onState: (state) => void states.push(state),
     onEvents: (events) => void received.push(...events),
     onQueue: () => undefined,
     onDeleted: (id) => void deleted.push(id),
+    onSignedOut: () => { ends += 1; },
     onGap: () => { gaps += 1; },
   };
   const stream = (id: number, seq: number) =>
@@ -91,6 +119,17 @@ describe("the connection", () => {
     await vi.advanceTimersByTimeAsync(10_000);
     expect(gaps).toBe(1);
     expect(received).toHaveLength(2);
+  });
+
+  it("ends with the session, and does not call the service unreachable", async () => {
+    let calls = 0;
+    const connection = new LiveConnection(listener, () => {
+      calls += 1;
+      return Promise.resolve(new Response("{}", { status: 401 }));
+    });
+    connection.open([]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([calls, ends, states]).toEqual([1, 1, ["connecting"]]);
   });
 
   it("reports a job that was deleted", async () => {

@@ -82,3 +82,13 @@ it("sends only the options that were chosen", () => {
     accept_partial: true,
   });
 });
+
+it("sends nothing once it was stopped, also while the service was asked where to begin", async () => {
+  const service = new Service();
+  const stop = new AbortController();
+  const sent: number[] = [];
+  const sending = sendFile(FILE, service, (size) => sent.push(size), stop.signal, () => Promise.resolve());
+  stop.abort();
+  await expect(sending).rejects.toThrow();
+  expect([service.received, sent]).toEqual([[], []]);
+});

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { numberOf, plainText, settingAtFault } from "../src/config/values";
+import type { Setting } from "../src/config/schema";
+import { numberOf, plainText, problemOf, settingAtFault } from "../src/config/values";
 
 const PATHS = ["name", "eval_dataset", "method.rewards", "training.warmup_steps", "training.warmup_ratio"];
 
@@ -22,4 +23,14 @@ it("finds the setting that an error is about", () => {
   expect(settingAtFault("training", "training.warmup_ratio (0.1) cannot be combined.", PATHS)).toBe("training.warmup_ratio");
   expect(settingAtFault(null, "eval_dataset and eval_split cannot be combined.", PATHS)).toBe("eval_dataset");
   expect(settingAtFault(null, "The name of this is training.warmup_steps_total.", PATHS)).toBeNull();
+});
+
+it("keeps a number as text that would be sent as another one", () => {
+  expect(numberOf("4294967295")).toBe(4294967295);
+  expect(numberOf("9007199254740993")).toBe("9007199254740993");
+  expect(numberOf("1e400")).toBe("1e400");
+  const setting = { kind: "value", words: [], choices: [] } as unknown as Setting;
+  expect(problemOf(setting, [1, { most: 0.5 }])).toBeNull();
+  expect(problemOf(setting, [1, { most: Infinity }])).toContain("too large");
+  expect(problemOf(setting, 2 ** 53)).toContain("too large");
 });

@@ -6,9 +6,12 @@ export interface Message {
   content: string;
 }
 
+const CUT_OFF = "The connection ended before the answer was complete. Ask again.";
 /** Code of a request whose engine waits for devices. */
 const NOT_READY = "engine_not_ready";
 const RETRY_MS = 3000;
+/** The last line of every complete answer. */
+const END = "data: [DONE]";
 
 /** The text of an answer as it arrives. While the engine of the model is not ready, `onWait` gets what it waits for. */
 export async function* streamAnswer(
@@ -49,11 +52,14 @@ async function* textIn(stream: ReadableStream<Uint8Array>): AsyncGenerator<strin
   const reader = stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
+    const { done, value } = await reader.read().catch((error: unknown) => {
+      throw error instanceof DOMException && error.name === "AbortError" ? error : new ApiError(CUT_OFF, 0, "unreachable");
+    });
+    if (done) throw new ApiError(CUT_OFF, 0, "unreachable");
     const lines = (rest + value).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
+      if (line.trim() === END) return;
       const text = textOf(line);
       if (text) yield text;
     }

@@ -7,10 +7,25 @@ export function isNumeric(setting: Setting): boolean {
   return setting.kind === "number" || setting.kind === "integer";
 }
 
-/** The value of a text in the field of a number: a number where it is one, else the text, which is then refused. */
+/**
+ * The value of a text in the field of a number: a number where it is one, else the text, which is then refused. So is
+ * a number that would be sent as another one: JSON has no infinity, and JavaScript rounds large integers.
+ */
 export function numberOf(text: string): number | string {
   const trimmed = text.trim();
-  return NUMBER.test(trimmed) ? Number(trimmed) : trimmed;
+  if (!NUMBER.test(trimmed)) return trimmed;
+  const value = Number(trimmed);
+  return isSentAsWritten(value, /^[+-]?\d+$/.test(trimmed)) ? value : trimmed;
+}
+
+function isSentAsWritten(value: number, isWhole: boolean): boolean {
+  return Number.isFinite(value) && (!isWhole || Number.isSafeInteger(value));
+}
+
+/** Whether a number anywhere in the value would arrive as another one. */
+function isChangedBySending(value: unknown): boolean {
+  if (typeof value === "number") return !isSentAsWritten(value, Number.isInteger(value));
+  return value !== null && typeof value === "object" && Object.values(value).some(isChangedBySending);
 }
 
 export function plainText(value: unknown): string {
@@ -51,6 +66,7 @@ export function problemOf(setting: Setting, value: unknown): string | null {
     return `Must be ${setting.choices.map(String).join(", ")}${or}.`;
   }
   if (setting.kind === "text" && typeof value !== "string") return "Must be a text; put it in quotes.";
+  if (isChangedBySending(value)) return "Has a number that is too large to be sent as it is written.";
   return null;
 }
 

@@ -18,7 +18,7 @@ interface Props {
 export function TokenPanel({ id, reading, numRows, row, onRow }: Props) {
   const tokens = useQuery({ ...tokensQuery(id, row, reading), placeholderData: keepPreviousData });
   return (
-    <div className="tokens">
+    <div className="tokens" aria-busy={tokens.isPlaceholderData}>
       <div className="token-bar">
         <IconButton label="Previous row" icon="back" disabled={row <= 1} onClick={() => { onRow(row - 1); }} />
         <span className="numeric">Row {count(row)} of {count(numRows)}</span>

@@ -4,6 +4,7 @@ import type { Job } from "../api/client";
 import { datasetListQuery } from "../api/datasets";
 import { appendFiles } from "../api/jobs";
 import { recordsOf } from "../api/pages";
+import { OlderDatasets } from "../data/OlderDatasets";
 import { counted } from "../format/format";
 import { Link } from "../router/Link";
 import { Button } from "../ui/Button";
@@ -13,7 +14,8 @@ import { useChange } from "./useChange";
 
 /** Has a job train on one more dataset, after those that it has. */
 export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }) {
-  const { data, error: loadError } = useInfiniteQuery(datasetListQuery);
+  const list = useInfiniteQuery(datasetListQuery);
+  const { data, error: loadError } = list;
   const datasets = recordsOf(data);
   const [chosen, setChosen] = useState("");
   const change = useChange(job);
@@ -21,7 +23,7 @@ export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" disabled={!chosen} onClick={() => { appending.mutate(); }}>Append the dataset</Button>
+      <Button look="primary" disabled={!chosen || appending.isPending} onClick={() => { appending.mutate(); }}>Append the dataset</Button>
     </>
   );
   return (
@@ -37,6 +39,7 @@ export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }
           </select>
         </label>
       )}
+      <OlderDatasets list={list} />
       <p className="muted small">
         It is trained after the datasets that the job has. {job.status === "completed" && "The job returns to the queue and continues from its last checkpoint. "}
         Upload a file on the page <Link to="/datasets">Datasets</Link> first.

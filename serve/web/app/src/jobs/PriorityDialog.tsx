@@ -11,10 +11,11 @@ export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void
   const [priority, setValue] = useState(String(job.priority ?? 50));
   const change = useChange(job);
   const saving = useMutation({ mutationFn: () => change((id) => setPriority(id, Number(priority))), onSuccess: onClose });
+  const canSave = priority.trim() !== "" && !saving.isPending;
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" onClick={() => { saving.mutate(); }} disabled={priority.trim() === ""}>Set the priority</Button>
+      <Button look="primary" onClick={() => { saving.mutate(); }} disabled={!canSave}>Set the priority</Button>
     </>
   );
   return (
@@ -28,7 +29,7 @@ export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void
           step={1}
           value={priority}
           onChange={(event) => { setValue(event.target.value); }}
-          onKeyDown={(event) => { if (event.key === "Enter") saving.mutate(); }}
+          onKeyDown={(event) => { if (event.key === "Enter" && canSave) saving.mutate(); }}
         />
       </label>
       <p className="muted small">Jobs with a higher priority start first. Jobs with the same priority start in the order of the queue.</p>

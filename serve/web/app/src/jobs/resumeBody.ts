@@ -1,5 +1,6 @@
 /** What a resume sends: which settings change, and where it continues. */
 import type { Schemas } from "../api/client";
+import { numberOf } from "../config/values";
 
 type Suggestion = Schemas["Suggestion"];
 
@@ -20,9 +21,11 @@ export function textOf(value: unknown): string {
 /** The value of a text: a JSON value where it is one, else the text itself. Numbers may be written as in YAML. */
 export function valueOf(text: string): unknown {
   const trimmed = text.trim();
-  if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(trimmed)) return Number(trimmed);
+  const number = numberOf(trimmed);
+  if (typeof number === "number") return number;
   try {
-    return JSON.parse(trimmed);
+    const value: unknown = JSON.parse(trimmed);
+    return typeof value === "number" ? trimmed : value; // too large to be sent as a number
   } catch {
     return trimmed;
   }

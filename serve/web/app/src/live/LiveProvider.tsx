@@ -3,6 +3,7 @@ import { createContext, useContext, useEffect, useMemo, useState, type ReactNode
 import type { Job } from "../api/client";
 import { jobKeys, type JobPages } from "../api/jobs";
 import { notificationKeys } from "../api/notifications";
+import { sessionKey } from "../api/session";
 import { isTerminal } from "../format/status";
 import { applyDeletion, applyEvents } from "./apply";
 import { LiveConnection, type LinkState } from "./connection";
@@ -95,6 +96,7 @@ function useConnection(
         applyDeletion(client, id);
         refresh([["queue"], jobKeys.lists]);
       },
+      onSignedOut: () => { client.setQueryData(sessionKey, null); },
       onGap: () => { void client.invalidateQueries(); },
     });
   });

@@ -47,10 +47,23 @@ export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly 
   for (const [id, own] of byJob) {
     client.setQueryData<Job>(jobKeys.job(id), (job) => job && own.reduce(jobAfter, job));
     client.setQueryData<SeriesMap>(jobKeys.part(id, "series"), (series) => series && appendPoints(series, own));
+    applyAfterReading(client, jobKeys.part(id, "series"), own);
     stale.push(...staleAfter(id, own));
   }
   if (events.some((event) => event.kind === "status" || event.kind === "notice")) stale.push(jobKeys.lists, ["queue"], ["comparison"]);
   return stale;
+}
+
+/** Add points that come while a series is being read: the reply may be older than they are, and replaces what is shown. */
+function applyAfterReading(client: QueryClient, key: readonly string[], events: JobEvent[]): void {
+  const cache = client.getQueryCache();
+  const query = cache.find({ queryKey: key, exact: true });
+  if (query?.state.fetchStatus !== "fetching") return;
+  const stop = cache.subscribe((change) => {
+    if (change.query !== query || query.state.fetchStatus === "fetching") return;
+    stop();
+    client.setQueryData<SeriesMap>(key, (series) => series && appendPoints(series, events));
+  });
 }
 
 /** Drop a deleted job from what is shown. Its open page reads it again, and says that it is gone. */

@@ -10,6 +10,8 @@ export interface Listener {
   onEvents(events: JobEvent[]): void;
   onQueue(): void;
   onDeleted(jobId: string): void;
+  /** The session has ended: nothing can be read until somebody signs in. */
+  onSignedOut(): void;
   /** What is shown may have gaps: everything has to be loaded again. */
   onGap(): void;
 }
@@ -21,6 +23,7 @@ const MAX_DELAY_MS = 8_000;
 /** The service sends a comment every 15 s; a stream that is silent for longer is dead. */
 const SILENCE_MS = 40_000;
 const NO_STREAM = new Set([404, 405]);
+const SIGNED_OUT = 401;
 
 type Fetch = typeof fetch;
 
@@ -67,6 +70,10 @@ export class LiveConnection {
       const reply = await this.fetchFrom(this.address(), { signal: abort.signal, headers: this.headers() });
       if (NO_STREAM.has(reply.status)) {
         this.listener.onState("polling");
+        return;
+      }
+      if (reply.status === SIGNED_OUT) {
+        this.listener.onSignedOut();
         return;
       }
       if (reply.status === 400 && this.position) {

@@ -5,9 +5,10 @@ export interface Message {
   data: string;
 }
 
-/** Collects lines into messages. `lastId` is the newest id that was seen, of a message or of a comment. */
+/** Collects lines into messages. `lastId` is the id of the last message, or comment, that is complete. */
 export class MessageReader {
   lastId = "";
+  private id = "";
   private rest = "";
   private event = "";
   private data: string[] = [];
@@ -26,12 +27,13 @@ export class MessageReader {
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (name === "event") this.event = value;
     else if (name === "data") this.data.push(value);
-    else if (name === "id") this.lastId = value;
+    else if (name === "id") this.id = value;
     return [];
   }
 
   private finish(): Message[] {
     const { event, data } = this;
+    this.lastId = this.id;
     this.event = "";
     this.data = [];
     return data.length ? [{ event: event || "message", data: data.join("\n") }] : [];

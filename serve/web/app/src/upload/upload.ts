@@ -28,6 +28,7 @@ export async function sendFile(
   wait: (ms: number) => Promise<void> = pause,
 ): Promise<string> {
   const upload = await service.start(file, await hashOf(file));
+  signal.throwIfAborted();
   let sent = upload.received_bytes;
   let failures = 0;
   onProgress(sent);

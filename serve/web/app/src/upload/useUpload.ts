@@ -19,20 +19,23 @@ export interface UploadControl {
   cancel: () => void;
 }
 
-/** One upload at a time, from the file to the dataset. */
+/** One upload at a time, from the file to the dataset. `onDone` is not called once the component is gone. */
 export function useUpload(onDone: (dataset: Dataset) => void): UploadControl {
   const client = useQueryClient();
+  // An upload takes long: the component may have rendered again, with another state that `onDone` reads.
+  const latest = useRef(onDone);
+  useEffect(() => { latest.current = onDone; });
   const [state, setState] = useState<UploadState>({ phase: "idle" });
   const abort = useRef<AbortController | null>(null);
   useEffect(() => () => { abort.current?.abort(); }, []);
 
-  async function read(file: File, id: string, options: UploadOptions) {
+  async function read(file: File, id: string, options: UploadOptions, signal: AbortSignal) {
     setState({ phase: "reading", file });
     try {
       const dataset = await completeUpload(id, options);
       setState({ phase: "idle" });
       await client.invalidateQueries({ queryKey: datasetKeys.lists });
-      onDone(dataset);
+      if (!signal.aborted) latest.current(dataset);
     } catch (error) {
       if (isUnreadable(error)) setState({ phase: "unreadable", file, id, error, columns: await columnsOf(file) });
       else setState({ phase: "failed", file, error });
@@ -47,7 +50,7 @@ export function useUpload(onDone: (dataset: Dataset) => void): UploadControl {
     setState({ phase: "sending", file, sent: 0 });
     try {
       const id = await sendFile(file, uploadService, (sent) => { setState({ phase: "sending", file, sent }); }, own.signal);
-      await read(file, id, {});
+      await read(file, id, {}, own.signal);
     } catch (error) {
       if (!own.signal.aborted) setState({ phase: "failed", file, error });
     }
@@ -56,7 +59,9 @@ export function useUpload(onDone: (dataset: Dataset) => void): UploadControl {
   return {
     state,
     send: (file) => void send(file),
-    readAgain: (options) => { if (state.phase === "unreadable") void read(state.file, state.id, options); },
+    readAgain: (options) => {
+      if (state.phase === "unreadable" && abort.current) void read(state.file, state.id, options, abort.current.signal);
+    },
     cancel: () => {
       abort.current?.abort();
       setState({ phase: "idle" });

@@ -30,7 +30,8 @@ export function KeyDialog({ owner, isFirst, onClose }: { owner: string; isFirst:
     mutationFn: async () => {
       const lifetime = days ? { expires_in_days: Number(days) } : {};
       const created = await createKey(owner, { name: name.trim() || "key", scopes: [scope], ...lifetime });
-      const session = isFirst ? await signIn(created.key) : null;
+      // The key is shown in any case: without it, nobody could use the service any more.
+      const session = isFirst ? await signIn(created.key).catch(() => null) : null;
       return { text: created.key, session };
     },
     onSuccess: () => queries.invalidateQueries({ queryKey: accessKeys.all }),
@@ -43,14 +44,16 @@ export function KeyDialog({ owner, isFirst, onClose }: { owner: string; isFirst:
     };
     return <ShownKey text={text} onClose={close} />;
   }
+  // A key that is created while nobody looks would never be seen.
+  const cancel = () => { if (!creating.isPending) onClose(); };
   const footer = (
     <>
-      <Button onClick={onClose}>Cancel</Button>
+      <Button disabled={creating.isPending} onClick={cancel}>Cancel</Button>
       <Button look="primary" disabled={creating.isPending} onClick={() => { creating.mutate(); }}>Create the key</Button>
     </>
   );
   return (
-    <Dialog title={isFirst ? "Create the first key" : `Create a key for ${owner}`} onClose={onClose} footer={footer}>
+    <Dialog title={isFirst ? "Create the first key" : `Create a key for ${owner}`} onClose={cancel} footer={footer}>
       <label className="field">
         Name
         <input data-first value={name} maxLength={200} placeholder="What it is for, such as laptop" onChange={(event) => { setName(event.target.value); }} />

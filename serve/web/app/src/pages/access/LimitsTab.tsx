@@ -56,7 +56,7 @@ function Row({ limit, quota, mayManage }: { limit: Limit; quota: Quota; mayManag
       <th scope="row">{limit.label}</th>
       <td data-label="Used" className="numeric">{limit.used ? limit.show(limit.used(quota)) : "–"}</td>
       <td data-label="Limit" className="numeric">{typeof most === "number" ? limit.show(most) : "no limit"}</td>
-      {mayManage && <td data-label="New limit"><Change limit={limit} owner={quota.owner} /></td>}
+      {mayManage && <td data-label="New limit"><Change key={quota.owner} limit={limit} owner={quota.owner} /></td>}
     </tr>
   );
 }
@@ -73,7 +73,7 @@ function Change({ limit, owner }: { limit: Limit; owner: string }) {
   });
   function submit(event: FormEvent) {
     event.preventDefault();
-    changing.mutate(Number(text) * (limit.unit?.size ?? 1));
+    changing.mutate(limit.unit ? Math.round(Number(text) * limit.unit.size) : Number(text));
   }
   const unit = limit.unit ? ` in ${limit.unit.name}` : "";
   return (

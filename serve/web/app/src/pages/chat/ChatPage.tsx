@@ -1,5 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { useState, type SyntheticEvent } from "react";
+import { useEffect, useState, type SyntheticEvent } from "react";
 import { modelListQuery, type TunedModel } from "../../api/models";
 import { recordsOf } from "../../api/pages";
 import { useTitle } from "../../app/useTitle";
@@ -16,15 +16,23 @@ export default function ChatPage() {
   const list = useInfiniteQuery(modelListQuery);
   const [query, change] = useQueryState();
   const models = recordsOf(list.data);
-  const chosen = models.find((model) => model.id === query.get("model")) ?? models[0];
+  const wanted = query.get("model");
+  // Never another model than the address names.
+  const chosen = wanted === null ? models[0] : models.find((model) => model.id === wanted);
+  const isMissing = list.isSuccess && wanted !== null && !chosen;
+  const { fetchNextPage, hasNextPage, isFetching } = list;
+  useEffect(() => {
+    if (isMissing && hasNextPage && !isFetching) void fetchNextPage();
+  }, [isMissing, hasNextPage, isFetching, fetchNextPage]);
   return (
     <>
       <div className="page-head">
         <h1>Chat</h1>
-        {chosen && (
+        {models.length > 0 && (
           <label className="chat-model">
             <span>Tuned model</span>
-            <select value={chosen.id} onChange={(event) => { change({ model: event.target.value }); }}>
+            <select value={chosen?.id ?? ""} onChange={(event) => { change({ model: event.target.value }); }}>
+              {!chosen && <option value="">Choose a model</option>}
               {models.map((model) => <option key={model.id} value={model.id}>{model.name} ({model.id})</option>)}
             </select>
           </label>
@@ -32,6 +40,11 @@ export default function ChatPage() {
       </div>
       {list.isPending && <Loading lines={6} />}
       {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
+      {isMissing && !hasNextPage && models.length > 0 && (
+        <p className="note note-bad" role="alert">
+          There is no tuned model <code>{wanted}</code>; it may have been deleted. Choose another one above.
+        </p>
+      )}
       {list.isSuccess && models.length === 0 && (
         <EmptyState title="No tuned models yet">
           <p>
@@ -107,7 +120,7 @@ function Composer({ onSend, isBusy }: { onSend: (question: string) => void; isBu
           value={text}
           placeholder="Ask both models"
           onChange={(event) => { setText(event.target.value); }}
-          onKeyDown={(event) => { if (event.key === "Enter" && !event.shiftKey) send(event); }}
+          onKeyDown={(event) => { if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) send(event); }}
         />
       </label>
       <Button type="submit" look="primary" disabled={isBusy || text.trim() === ""}>Send</Button>

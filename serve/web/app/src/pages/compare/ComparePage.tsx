@@ -5,6 +5,7 @@ import { jobQuery } from "../../api/jobs";
 import "../../charts/charts.css";
 import { Link } from "../../router/Link";
 import { useQueryState } from "../../router/router";
+import { Button } from "../../ui/Button";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { Tabs } from "../../ui/Tabs";
 import { AddJob } from "./AddJob";
@@ -29,13 +30,13 @@ export default function ComparePage() {
   const ids = chosenJobs(query);
   const found = useQueries({ queries: ids.map(jobQuery) });
   const jobs = found.flatMap(({ data }) => data ?? []);
-  const failed = found.find(({ error }) => error);
+  const failed = ids.flatMap((id, index) => (found[index]?.error ? [{ id, error: found[index].error }] : []));
   const choose = (chosen: string[]) => { setQuery({ [JOBS]: chosen.join(",") }); };
   return (
     <>
       <div className="page-head">
         <h1>Compare</h1>
-        {jobs.length > 1 && <a className="button" href={reportAddress(ids)} target="_blank" rel="noreferrer">Report</a>}
+        {jobs.length > 1 && <a className="button" href={reportAddress(jobs.map(({ id }) => id))} target="_blank" rel="noreferrer">Report</a>}
         <AddJob chosen={ids} onAdd={(id) => { choose([...ids, id]); }} />
       </div>
       {ids.length === 0 && (
@@ -45,7 +46,12 @@ export default function ComparePage() {
           </p>
         </EmptyState>
       )}
-      {failed && <ErrorNote error={failed.error} />}
+      {failed.map(({ id, error }) => (
+        <div key={id} className="without">
+          <ErrorNote error={error} />
+          <Button onClick={() => { choose(ids.filter((other) => other !== id)); }}>Compare without {id}</Button>
+        </div>
+      ))}
       {found.some(({ isPending }) => isPending) && <Loading lines={3} />}
       {jobs.length > 0 && (
         <>

@@ -1,5 +1,5 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { Fragment, useMemo, useState } from "react";
+import { Fragment, useMemo, useState, type ReactNode } from "react";
 import { datasetListQuery, type Dataset } from "../../api/datasets";
 import { ApiError, type Schemas } from "../../api/client";
 import { estimateQuery, evaluationOptionsQuery } from "../../api/newJob";
@@ -9,6 +9,7 @@ import { useTitle } from "../../app/useTitle";
 import type { Config } from "../../config/draft";
 import { settingAtFault } from "../../config/values";
 import { KnownModels } from "../../data/KnownModels";
+import { OlderDatasets } from "../../data/OlderDatasets";
 import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote } from "../../ui/Notes";
@@ -60,7 +61,7 @@ export default function EvaluatePage() {
       <div className="new">
         <div className="new-parts new-form">
           <ModelPart choice={choice} change={change} problems={problems} />
-          <RowsPart choice={choice} change={change} datasets={datasets} problems={problems} />
+          <RowsPart choice={choice} change={change} datasets={datasets} older={<OlderDatasets list={list} />} problems={problems} />
           <MetricsPart choice={choice} change={change} kind={kind} options={options} problems={problems} />
           {hasTasks && <TasksPart choice={choice} change={change} options={options} problems={problems} />}
         </div>
@@ -109,7 +110,7 @@ function ModelPart({ choice, change, problems }: PartProps) {
   );
 }
 
-function RowsPart({ choice, change, datasets, problems }: PartProps & { datasets: Dataset[] }) {
+function RowsPart({ choice, change, datasets, older, problems }: PartProps & { datasets: Dataset[]; older: ReactNode }) {
   const isKnown = datasets.some(({ id, name }) => id === choice.dataset || name === choice.dataset);
   return (
     <section className="panel part" aria-labelledby="rows-title">
@@ -124,6 +125,7 @@ function RowsPart({ choice, change, datasets, problems }: PartProps & { datasets
           ))}
         </select>
       </label>
+      {older}
       <FieldProblem path="dataset" problems={problems} />
       <p className="muted small">Choose rows that no job was trained on. Datasets of preferences cannot be measured.</p>
       <DropZone onDone={(dataset) => { change({ dataset: dataset.id }); }} />

@@ -60,7 +60,9 @@ export default function JobPage({ params }: PageProps) {
   }, [job, given]);
 
   if (isPending) return <Loading lines={6} />;
-  if (!job) return error instanceof ApiError && error.status === 404 ? <NoSuchJob /> : <ErrorNote error={error} retry={() => void refetch()} />;
+  // What was read before stays in the cache when the job is deleted.
+  if (error instanceof ApiError && error.status === 404) return <NoSuchJob />;
+  if (!job) return <ErrorNote error={error} retry={() => void refetch()} />;
   return (
     <>
       <JobHead job={job} />

@@ -33,6 +33,12 @@ export function Filters({ filter }: { filter: JobFilter }) {
 
 function SearchField({ value, onChange }: { value: string; onChange: (text: string) => void }) {
   const [text, setText] = useState(value);
+  const [before, setBefore] = useState(value);
+  if (value !== before) {
+    // A link has changed the address: what was typed before must not come back.
+    setBefore(value);
+    setText((typed) => (typed.trim() === value ? typed : value));
+  }
   useEffect(() => {
     if (text.trim() === value) return;
     const timer = setTimeout(() => { onChange(text.trim()); }, TYPING_MS);

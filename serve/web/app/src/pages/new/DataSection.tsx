@@ -5,6 +5,7 @@ import { recordsOf } from "../../api/pages";
 import { datasetsOf, withAdded } from "../../config/datasets";
 import { methodOf, withMethod, withSettings } from "../../config/draft";
 import type { JobSchema } from "../../config/schema";
+import { OlderDatasets } from "../../data/OlderDatasets";
 import { DropZone } from "../../upload/DropZone";
 import { Button } from "../../ui/Button";
 import { ChosenDatasets } from "./ChosenDatasets";
@@ -44,6 +45,7 @@ export function DataSection({ schema, control, problems }: Props) {
           <EvaluationChoice control={control} problems={problems} datasets={datasets} />
         </>
       )}
+      <OlderDatasets list={list} />
     </section>
   );
 }

@@ -1,4 +1,6 @@
+import { useState } from "react";
 import type { Dataset } from "../../api/datasets";
+import { datasetsOf } from "../../config/datasets";
 import { numberOf, plainText } from "../../config/values";
 import { FieldProblem } from "./FieldProblem";
 import type { DraftControl } from "./useDraft";
@@ -15,13 +17,16 @@ interface Props {
 /** Whether the model is measured on rows that it does not train on, and on which. */
 export function EvaluationChoice({ control, problems, datasets }: Props) {
   const { config } = control.draft;
+  const [typed, setTyped] = useState<string | null>(null);
+  const trained = datasetsOf(config);
+  const others = datasets.filter(({ id, name }) => !trained.includes(id) && !trained.includes(name));
   const share = config["eval_split"];
   const other = config["eval_dataset"];
   const way = other !== undefined && other !== null ? "other" : share !== undefined && share !== null ? "share" : "none";
   const choose = (next: string) => {
     control.change({
       eval_split: next === "share" ? SUGGESTED_SHARE : undefined,
-      eval_dataset: next === "other" ? (datasets.find(({ id }) => id !== config["dataset"])?.id ?? "") : undefined,
+      eval_dataset: next === "other" ? (others[0]?.id ?? "") : undefined,
     });
   };
   return (
@@ -33,7 +38,7 @@ export function EvaluationChoice({ control, problems, datasets }: Props) {
         ["other", "another dataset"],
       ].map(([name, label]) => (
         <label key={name} className="check">
-          <input type="radio" name="evaluation" checked={way === name} disabled={name === "other" && datasets.length < 2} onChange={() => { choose(name ?? ""); }} />
+          <input type="radio" name="evaluation" checked={way === name} disabled={name === "other" && others.length === 0 && way !== "other"} onChange={() => { choose(name ?? ""); }} />
           {label}
         </label>
       ))}
@@ -43,8 +48,12 @@ export function EvaluationChoice({ control, problems, datasets }: Props) {
           <input
             id="setting-eval_split"
             inputMode="decimal"
-            defaultValue={plainText(share)}
-            onChange={(event) => { control.change({ eval_split: numberOf(event.target.value) }); }}
+            value={typed ?? plainText(share)}
+            onBlur={() => { setTyped(null); }}
+            onChange={(event) => {
+              setTyped(event.target.value);
+              control.change({ eval_split: numberOf(event.target.value) });
+            }}
           />
         </label>
       )}

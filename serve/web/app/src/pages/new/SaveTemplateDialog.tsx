@@ -22,7 +22,7 @@ export function SaveTemplateDialog({ draft, onClose }: { draft: Draft; onClose: 
   const footer = (
     <>
       <Button onClick={onClose}>Cancel</Button>
-      <Button look="primary" disabled={name.trim() === ""} onClick={() => { saving.mutate(); }}>Save the template</Button>
+      <Button look="primary" disabled={name.trim() === "" || saving.isPending} onClick={() => { saving.mutate(); }}>Save the template</Button>
     </>
   );
   return (

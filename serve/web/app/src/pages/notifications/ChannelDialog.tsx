@@ -18,10 +18,12 @@ export function ChannelDialog({ channels, onClose }: { channels: Channel[]; onCl
   const [kinds, setKinds] = useState<NotificationKind[]>([]);
   const [jobs, setJobs] = useState("");
   const [error, setError] = useState<unknown>(null);
+  const [isSaving, setSaving] = useState(false);
   const isWebhook = WEBHOOK.test(url);
   const isReplacing = channels.some((channel) => channel.name === name.trim());
   async function save() {
     setError(null);
+    setSaving(true);
     try {
       const named = jobs.split(",").map((job) => job.trim()).filter(Boolean);
       await saveChannel(name.trim(), { url: url.trim(), secret: isWebhook ? secret.trim() : null, kinds, jobs: named });
@@ -29,12 +31,13 @@ export function ChannelDialog({ channels, onClose }: { channels: Channel[]; onCl
       onClose();
     } catch (failure) {
       setError(failure);
+      setSaving(false);
     }
   }
   const footer = (
     <>
       <Button onClick={onClose}>Cancel</Button>
-      <Button look="primary" disabled={!name.trim() || !url.trim()} onClick={() => void save()}>
+      <Button look="primary" disabled={!name.trim() || !url.trim() || isSaving} onClick={() => void save()}>
         {isReplacing ? `Replace ${name.trim()}` : "Add the channel"}
       </Button>
     </>

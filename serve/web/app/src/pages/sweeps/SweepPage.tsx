@@ -26,8 +26,9 @@ export default function SweepPage({ params }: PageProps) {
   const { data: sweep, error, isPending, refetch } = useQuery(sweepQuery(params["id"] ?? ""));
   useTitle(sweep ? sweep.name : "Sweep");
   if (isPending) return <Loading lines={6} />;
-  if (sweep) return <Content sweep={sweep} />;
-  if (!(error instanceof ApiError) || error.status !== 404) return <ErrorNote error={error} retry={() => void refetch()} />;
+  const isGone = error instanceof ApiError && error.status === 404;
+  if (sweep && !isGone) return <Content sweep={sweep} />;
+  if (!isGone) return <ErrorNote error={error} retry={() => void refetch()} />;
   return (
     <EmptyState title="There is no such sweep">
       <p>

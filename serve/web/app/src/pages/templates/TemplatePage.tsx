@@ -16,20 +16,23 @@ export default function TemplatePage({ params }: PageProps) {
   const name = params["name"] ?? "";
   useTitle(name);
   const template = useQuery(templateQuery(name));
+  // Text that is being changed stays when the service cannot be asked again.
+  if (template.data) return <Shown key={template.data.name} template={template.data} />;
   if (template.isError) return <ErrorNote error={template.error} retry={() => void template.refetch()} />;
-  if (!template.isSuccess) return <Loading lines={8} />;
-  return <Shown key={template.data.text} template={template.data} />;
+  return <Loading lines={8} />;
 }
 
 function Shown({ template }: { template: Template }) {
   const client = useQueryClient();
-  const [text, setText] = useState(template.text);
+  const [typed, setTyped] = useState<string | null>(null);
+  const text = typed ?? template.text;
   const [isAsked, setAsked] = useState(false);
   const isOwn = Boolean(template.owner);
   const saving = useMutation({
-    mutationFn: () => saveTemplate(template.name, text),
-    onSuccess: (saved) => {
+    mutationFn: (sent: string) => saveTemplate(template.name, sent),
+    onSuccess: (saved, sent) => {
       client.setQueryData(templateKeys.one(template.name), saved);
+      setTyped((now) => (now === sent ? null : now));
       return client.invalidateQueries({ queryKey: templateKeys.list });
     },
   });
@@ -41,7 +44,7 @@ function Shown({ template }: { template: Template }) {
           <p className="muted">{isOwn ? "Your template" : "Built in: use it, and save your changes under another name"}</p>
         </div>
         {isOwn && <Button onClick={() => { setAsked(true); }}>Delete…</Button>}
-        {isOwn && <Button disabled={text === template.text || text.trim() === ""} onClick={() => { saving.mutate(); }}>Save the changes</Button>}
+        {isOwn && <Button disabled={text === template.text || text.trim() === "" || saving.isPending} onClick={() => { saving.mutate(text); }}>Save the changes</Button>}
         <Link className="button button-primary" to={`/new?template=${encodeURIComponent(template.name)}`}>Use it</Link>
       </div>
       <div className="parts">
@@ -53,7 +56,7 @@ function Shown({ template }: { template: Template }) {
           spellCheck={false}
           rows={text.split("\n").length + 1}
           value={text}
-          onChange={(event) => { setText(event.target.value); }}
+          onChange={(event) => { setTyped(event.target.value); }}
         />
       </div>
       {isAsked && (
