@@ -34,6 +34,7 @@ ENDING_EARLY = {
     "dataloader_num_workers": 2,
 }
 """No loss falls by 1,000: the first evaluation after the start ends the run."""
+DIVIDED = {"num_workers": 2, "sharding": "fsdp"}
 TIMEOUT_S = 900
 
 
@@ -141,11 +142,11 @@ def finished(lab: Lab, material: Material) -> Job:
 
 @pytest.fixture(scope="session")
 def ended_early(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A job on a dataset in the bucket on S3, which its first evaluation after the start ended."""
+    """A job of two workers on a dataset in the bucket on S3, which its first evaluation after the start ended."""
     file = tmp_path_factory.mktemp("remote") / "sums.jsonl"
     file.write_text(rows(48))
     with lab.client() as client:
         dataset = client.datasets.upload(file, bucket="remote")
-        config = tiny_job(dataset, eval_dataset=dataset.id, training=ENDING_EARLY)
+        config = tiny_job(dataset, eval_dataset=dataset.id, training=ENDING_EARLY, resources=DIVIDED)
         config["method"] |= {"label_smoothing_factor": 0.1}
         return client.jobs.wait(client.jobs.create(config).id, timeout_s=300)

@@ -1,6 +1,7 @@
 """What a service says of its jobs while they run: live streams through Serve's HTTP front, and signed notifications.
 
-Nothing on the way holds messages back, and nothing is lost when the notifier is killed.
+Nothing on the way holds messages back, and nothing is lost when the notifier is killed. The job learns by GRPO; a chain
+trains by DPO, a sweep by KTO, and the command line a reward model.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,14 +20,26 @@ import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset, Job
-from tests.e2e.conftest import CORE_PRICE
+from tests.e2e.conftest import CORE_PRICE, REWARD_FILE
 from tests.support.lab import Lab, tiny_job, wait_for
+from tests.support.method_jobs import ANSWERS, assert_trained, lines
 from tests.unit.tracking.notifications.receiver import SECRET, receiving
 
 PATIENT_S = 300.0
 NUM_FOLLOWERS = 20
 DELAY_S = 5.0
 """More than any event may take on a busy machine; a proxy that buffers holds them until the stream ends."""
+
+GRPO = {
+    "type": "grpo",
+    "max_length": 96,
+    "max_completion_length": 16,
+    "rewards": [
+        {"type": "numeric_answer"},
+        {"type": "length", "min_length": 1, "max_length": 40, "weight": 0.5},
+        {"type": "python_file", "path": str(REWARD_FILE)},
+    ],
+}
 
 
 @dataclass
@@ -65,14 +79,22 @@ def all_jobs(lab: Lab) -> Iterator[Received]:
     is_over.set()
 
 
-def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_the_notifier_is_killed(
-    lab: Lab, client: Client, dataset: Dataset, all_jobs: Received
+@pytest.fixture
+def answers(client: Client, tmp_path: Path) -> Dataset:
+    file = tmp_path / "answers.jsonl"
+    file.write_text(lines(ANSWERS), "utf-8")
+    return client.datasets.upload(file)
+
+
+def test_streams_and_a_receiver_get_the_life_of_a_job_that_learns_from_rewards_although_the_notifier_is_killed(
+    lab: Lab, client: Client, answers: Dataset, all_jobs: Received, tmp_path: Path
 ) -> None:
+    config = tiny_job(answers, name="notified", max_steps=4, method=GRPO, eval_dataset=answers.id)
     with receiving() as receiver:
         client.notifications.save_channel("e2e", receiver.url, secret=SECRET, jobs=["notified"])
         try:
             assert client.notifications.test_channel("e2e").last_error is None
-            job = client.jobs.create(tiny_job(dataset, name="notified", max_steps=6))
+            job = client.jobs.create(config)
             with ThreadPoolExecutor(NUM_FOLLOWERS) as pool:
                 sockets = [pool.submit(_seqs_of, client, job.id) for _ in range(NUM_FOLLOWERS)]
                 wait_for(lambda: "job.submitted" in receiver.kinds, 30, "the first notification")
@@ -89,6 +111,8 @@ def test_the_stream_of_all_jobs_and_a_receiver_get_the_life_of_a_job_although_th
     assert all(each.result() == list(range(1, done.last_seq + 1)) for each in sockets)
     _check_stream(client, done, all_jobs)
     _check_cost(client, done)
+    assert_trained(client, done, {"eval_reward", "rewards/python_file/mean"})
+    assert client.jobs.download_model(done.id, tmp_path / "model.zip").stat().st_size > 0
 
 
 def _check_stream(client: Client, done: Job, all_jobs: Received) -> None:

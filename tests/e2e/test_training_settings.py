@@ -18,16 +18,20 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_job_that_ends_early_is_complete_and_says_why(client: Client, ended_early: Job) -> None:
+def test_a_job_of_two_workers_that_ends_early_is_complete_and_says_why(client: Client, ended_early: Job) -> None:
     assert (ended_early.status, ended_early.reason) == (JobStatus.COMPLETED, ReasonCode.OK)
     assert ended_early.message.startswith(
         "Stopped early at step 4 of 20: the last evaluation did not improve the eval loss"
     )
     ending = (ended_early.step, ended_early.total_steps, ended_early.eta_s, ended_early.progress)
     assert ending == (4, 4, None, 1.0)
-    codes = [event.data["code"] for event in client.jobs.events(ended_early.id, kinds="notice")]
+    assert [point.step for point in client.jobs.metrics(ended_early.id, names=["loss"])] == [1, 2, 3, 4]
+    notices = [event.data for event in client.jobs.events(ended_early.id, kinds="notice")]
+    codes = [notice["code"] for notice in notices]
     assert codes.count("stopped_early") == 1
     assert not {"record_differs", "final_eval_differs"} & set(codes)
+    [devices] = [notice["message"] for notice in notices if notice["code"] == "device_settings"]
+    assert devices.endswith("The weights are divided among the 2 workers (fsdp).")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from ftlab.status import JobStatus
 QUESTION = "Where is the queue?"
 RATED = [{"prompt": QUESTION, "completion": f"On page {number}.", "label": number % 2 == 0} for number in range(12)]
 PAIRS = [{"prompt": QUESTION, "chosen": f"On page {number}.", "rejected": "No idea."} for number in range(12)]
+ANSWERS = [{"prompt": f"Add {number} and 1.", "completion": str(number + 1)} for number in range(8)]
 KTO, REWARD = {"type": "kto", "max_length": 64}, {"type": "reward", "max_length": 64}
 
 
