@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.machine.lean_ray import DEFERRED, FOR_PANDAS, FOR_PYARROW, TABLES
+from cluster.machine.lean_ray import DEFERRED, FOR_PYARROW, FOR_REPLIES, FOR_SCALING, TABLES
 
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "bitsandbytes")
 
@@ -59,7 +59,7 @@ import cluster.runs.fixed_size, cluster.runs.worker
 trainer = runs.make_trainer("run-1", driver="run-1", shape=None, plan=None, storage=Path("runs"))
 trainer._create_default_callbacks()
 """
-"""What the driver, the controller, the actor for reports and the worker of a run import before the job's own modules."""
+"""What the processes of a run import before the modules of the job."""
 
 
 def test_ray_train_does_without_ray_data():
@@ -71,7 +71,8 @@ def test_ray_train_does_without_ray_data():
 
 def test_the_modules_of_ray_whose_imports_wait_are_there():
     """Where one has another name, its imports do not wait, and a run starts more slowly."""
-    of_ray = {*DEFERRED, *(name for names in DEFERRED.values() for name in names), FOR_PANDAS, FOR_PYARROW} - {"pandas"}
+    deferred = {name for names in DEFERRED.values() for name in names} - {"pandas"}
+    of_ray = {*DEFERRED, *deferred, *FOR_SCALING, FOR_REPLIES, FOR_PYARROW}
     folder = Path(ray.__file__).parents[1]
     files = {name: folder / name.replace(".", "/") for name in of_ray}
     missing = [name for name, file in files.items() if not file.is_dir() and not file.with_suffix(".py").exists()]
