@@ -9,6 +9,7 @@ import pytest
 from cluster import event_hub_actor
 from cluster.event_hub_actor import EventHubActor
 from cluster.interfaces import FROM_NOW
+from cluster.telemetry import collector
 from cluster.telemetry.samples import NodeSamples, WatchedAttempts
 from tracking.store import Store
 
@@ -25,10 +26,12 @@ def test_a_hub_whose_samplers_hang_delivers_events(monkeypatch: pytest.MonkeyPat
         def collect(self, watched: Mapping[str, WatchedAttempts]) -> list[NodeSamples]:
             if hub.newest():
                 has_collected.set()
+                threading.Event().wait()  # the collector makes no further tick
             return [NodeSamples("node-1", "alpha", ())]
 
     monkeypatch.setattr(event_hub_actor, "RaySamplers", HangingSamplers)
     monkeypatch.setattr(event_hub_actor, "NICENESS", 0)
+    monkeypatch.setattr(collector, "TICK_S", 0.01)
     monkeypatch.setattr(event_hub_actor.Store, "open", lambda url: store)
     hub = EventHubActor()
     position, _ = asyncio.run(hub.listen(FROM_NOW))
