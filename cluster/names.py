@@ -7,7 +7,7 @@ COORDINATOR = "coordinator"
 RUN_PREFIX = "run-"
 STANDBY_PREFIX = "standby-"
 DATA_WORKER = "data"
-TELEMETRY = "telemetry"
+EVENT_HUB = "hub"
 HEAD_RESOURCE = "node:__internal_head__"
 """The resource that Ray gives only to the machine of its head."""
 ON_HEAD = {HEAD_RESOURCE: 0.001}

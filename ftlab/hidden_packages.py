@@ -50,8 +50,8 @@ class _LateModule(ModuleType):
     """Whether the package is imported for an attribute of it."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
         if self.is_usable:
             return getattr(import_module(self.__name__), name)
+        if name.startswith("__"):
+            raise AttributeError(name)
         return type(name, (), {"__module__": self.__name__})

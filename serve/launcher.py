@@ -18,12 +18,12 @@ from ray.job_config import JobConfig
 from cluster.coordinator.actor import start_coordinator
 from cluster.coordinator_client import RayCoordinatorClient, drain
 from cluster.data.worker import start_data_worker
-from cluster.events.event_hub import RayEventHubClient, start_event_hub
+from cluster.event_hub_actor import start_event_hub
+from cluster.events.event_hub import RayEventHubClient
 from cluster.interfaces import SERVICE_STOPS
 from cluster.machine.ports import answers
 from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
-from cluster.telemetry.actor import start_telemetry
 from ftlab.settings import Settings, load_settings
 from serve.deployment import build
 from serve.metrics.process_metrics import forget_earlier_counts
@@ -43,12 +43,11 @@ logger = logging.getLogger("ftlab.launcher")
 
 
 def bring_up(settings: Settings) -> None:
-    """Start the hub, the data worker, the coordinator, telemetry and the API, or find those that run."""
+    """Start the hub, the data worker, the coordinator and the API, or find those that run."""
     forget_earlier_counts(settings)
-    start_event_hub(NAMESPACE)
+    start_event_hub()
     start_data_worker()
     start_coordinator()
-    start_telemetry()
     ray_serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 90},

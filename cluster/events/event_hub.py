@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Any
 
 from cluster.interfaces import FROM_NOW, EventDocument
-from cluster.named_actor import ActorUnreachableError, NamedActor, start_actor
+from cluster.named_actor import ActorUnreachableError, NamedActor
+from cluster.names import EVENT_HUB
 from ftlab.errors import ServiceUnavailableError
 
-HUB_NAME = "hub"
 RING_EVENTS = 20_000
 RING_BYTES = 64 * 1024**2
 REPLY_EVENTS = 2_000
@@ -97,7 +97,7 @@ class RayEventHubClient:
     def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:
         self._namespace = namespace
         self._linger_s = linger_s
-        self._actor = NamedActor(HUB_NAME, namespace)
+        self._actor = NamedActor(EVENT_HUB, namespace)
         self._backlog: deque[EventDocument] = deque(maxlen=BACKLOG_EVENTS)
         self._wake = threading.Event()
         self._start = threading.Lock()
@@ -138,8 +138,3 @@ class RayEventHubClient:
         except ActorUnreachableError:
             return False
         return True
-
-
-def start_event_hub(namespace: str) -> None:
-    """Start the hub, or find the running one."""
-    start_actor(EventHub, HUB_NAME, namespace, max_concurrency=1_000)

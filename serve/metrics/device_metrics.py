@@ -29,7 +29,7 @@ class _Gauges:
 
 
 def device_metrics(telemetry: TelemetryClient) -> list[Metric]:
-    """Gauges of all machines and GPUs; without a sample while the telemetry actor does not answer. Blocks."""
+    """Gauges of all machines and GPUs; without a sample while the actor with the telemetry does not answer. Blocks."""
     newest: Newest = telemetry.newest() or {}
     sampled = {name: sample for name, sample in newest.values() if sample is not None}
     return [*_of_nodes(sampled), *_of_gpus(sampled)]

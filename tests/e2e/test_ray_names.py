@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from typing import Any
 
 import psutil
 import pytest
@@ -37,12 +38,27 @@ def test_the_actors_of_a_run_bear_the_id_of_its_job(lab: Lab, client: Client, da
 
 
 def test_the_one_job_of_ray_says_what_it_is(lab: Lab) -> None:
-    token = token_file(lab.settings).read_text("utf-8")
-    request = urllib.request.Request(
-        f"{lab.settings.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        jobs = json.load(reply)
+    jobs = _dashboard(lab, "/api/jobs/")
     assert [job["metadata"]["job_name"] for job in jobs if job["status"] == "RUNNING"] == [
         "FineTune Lab: API, coordinator, data worker and all runs"
     ]
+
+
+def test_the_dashboard_shows_nodes_actors_serve_and_logs(lab: Lab) -> None:
+    """It runs without some of its modules."""
+    [node] = _dashboard(lab, "/nodes?view=summary")["data"]["summary"]
+    actors = _dashboard(lab, "/logical/actors")["data"]["actors"].values()
+    assert {"EventHubActor", "CoordinatorActor"} <= {actor["actorClass"] for actor in actors}
+    assert _dashboard(lab, "/api/serve/applications/")["applications"]["ftlab"]["status"] == "RUNNING"
+    logs = _dashboard(lab, f"/api/v0/logs?node_id={node['raylet']['nodeId']}")
+    assert logs["result"]
+    assert logs["data"]["result"]["raylet"]
+
+
+def _dashboard(lab: Lab, path: str) -> Any:
+    token = token_file(lab.settings).read_text("utf-8")
+    request = urllib.request.Request(
+        f"{lab.settings.dashboard_url}{path}", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)

@@ -71,7 +71,7 @@ class FakeData:
 
 
 class FakeTelemetry:
-    """Knows the machines that a test has put into `found`; `None` is a telemetry actor that does not answer."""
+    """Knows the machines that a test has put into `found`; `None` is an actor that does not answer."""
 
     def __init__(self, found: Newest | None = None) -> None:
         self.found = found

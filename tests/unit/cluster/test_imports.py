@@ -86,6 +86,30 @@ def test_the_head_of_ray_has_no_serve_and_no_server_for_clients():
     assert not loaded & {"ray.serve", "pandas", "pyarrow"}
 
 
+def test_the_dashboard_of_ray_has_the_modules_that_are_used():
+    """With an unknown module, the dashboard does not start."""
+    code = """
+from cluster.machine import ray_head
+from ray.dashboard.subprocesses.module import SubprocessModule
+from ray.dashboard.utils import DashboardHeadModule, get_all_modules
+known = {each.__name__ for kind in (SubprocessModule, DashboardHeadModule) for each in get_all_modules(kind)}
+assert known - {*ray_head.DASHBOARD_MODULES} == {"DataHead", "TrainHead", "MetricsHead"}, known
+assert known > {*ray_head.DASHBOARD_MODULES}, known
+started = []
+ray_head._start_ray_process = lambda command, *rest, **options: started.append((command, rest, options))
+ray_head._start_with_fewer_modules(["python", "dashboard.py"], "dashboard", fate_share=True)
+ray_head._start_with_fewer_modules(["raylet"], "raylet", True)
+ray_head.os.environ["RAY_GRAFANA_HOST"] = "http://127.0.0.1:3000"
+ray_head._start_with_fewer_modules(["python", "dashboard.py"], "dashboard", fate_share=True)
+[command, rest, options], raylet, [with_charts, *_] = started
+assert command[:2] == ["python", "dashboard.py"] and (rest, options) == (("dashboard",), {"fate_share": True})
+assert raylet == (["raylet"], ("raylet", True), {})
+assert {*command[-1].removeprefix("--modules-to-load=").split(",")} == {*ray_head.DASHBOARD_MODULES}
+assert with_charts[-1] == command[-1] + ",MetricsHead"
+"""
+    assert "ray.dashboard.modules.job.job_head" in loaded_after(code)
+
+
 def test_the_mlflow_server_has_no_tables_until_it_uses_them():
     code = """
 import tracking.mlflow_record.server_process, mlflow.data.pandas_dataset as user

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from cluster.telemetry.actor import node_names
+from cluster.names import node_names
 from cluster.telemetry.collector import Collector, watched_by_node
 from cluster.telemetry.samples import NodeSamples, Sample, Usage, Watched, WatchedAttempts
 from ftlab.errors import ServiceUnavailableError

@@ -1,4 +1,4 @@
-"""The telemetry actor on the head's machine, and the sampler actor of every other machine."""
+"""The samplers of a Ray cluster: a thread on the head's machine, and an actor on every other one."""
 
 import logging
 import os
@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.named_actor import start_actor
-from cluster.names import TELEMETRY, node_names
-from cluster.telemetry.collector import Collector
+from cluster.names import node_names
 from cluster.telemetry.sampler import Sampler, find_gpu_reader
 from cluster.telemetry.samples import NodeSamples, Sample, WatchedAttempts
-from ftlab.settings import load_settings
-from tracking.store import Store
 
 TAKE_TIMEOUT_S = 1.0
 START_TIMEOUT_S = 120.0
@@ -93,7 +89,7 @@ class RaySamplers:
 
 
 class SamplerActor(Sampler):
-    """The sampler of a machine. It ends with the telemetry actor that started it."""
+    """The sampler of a machine. It ends with the actor that started it."""
 
     def __init__(self, node: str) -> None:
         os.nice(NICENESS)
@@ -103,21 +99,3 @@ class SamplerActor(Sampler):
 
     def __repr__(self) -> str:
         return f"{self._node} sampler"
-
-
-class TelemetryActor:
-    """Collects the samples of all machines, and knows the newest ones."""
-
-    def __init__(self) -> None:
-        os.nice(NICENESS)
-        self._collector = Collector(Store.open(load_settings().store_url), RaySamplers())
-        self._collector.start()
-
-    def newest(self) -> dict[str, tuple[str, Sample | None]]:
-        """As `Collector.newest`."""
-        return self._collector.newest
-
-
-def start_telemetry() -> ray.actor.ActorHandle:
-    """Start the telemetry actor, or find the running one."""
-    return start_actor(TelemetryActor, TELEMETRY)
