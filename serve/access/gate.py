@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -31,22 +30,14 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Gate:
-    """Identifies the callers of one API process. `clock` counts seconds."""
+    """Identifies the callers of one API process."""
 
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        trail: AuditTrail,
-        limits: KeyLimits,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: Store, settings: Settings, trail: AuditTrail, limits: KeyLimits) -> None:
         self._store = store
         self._must_have_keys = not settings.is_loopback
         self._trail = trail
         self._limits = limits
         self._wrong_keys = WrongKeys(settings, trail)
-        self._clock = clock
         self._has_keys = False
         self._looked_at = NEVER
         # Browsers share cookies between the ports of a host, and with them between services.
@@ -69,7 +60,7 @@ class Gate:
         """Whether callers need a key: once one was created, and always where other machines reach the service."""
         if self._must_have_keys or self._has_keys:
             return True
-        now = self._clock()
+        now = time.monotonic()
         if now - self._looked_at >= FIRST_KEY_CHECK_S:
             try:
                 self._has_keys = await in_thread(self._any_key)

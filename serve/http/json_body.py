@@ -68,8 +68,9 @@ class _StrictJson:
         self._choose = choose
 
     def __get_pydantic_core_schema__(self, model: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        read = partial(_read, self._choose or (lambda _: model))
-        return core_schema.no_info_before_validator_function(read, handler(model))
+        # The model is the JSON schema only: as what follows the reading, it would check the cross-field rules again.
+        read = core_schema.no_info_plain_validator_function(partial(_read, self._choose or (lambda _: model)))
+        return core_schema.json_or_python_schema(json_schema=handler(model), python_schema=read)
 
 
 JsonBody = Annotated[Model, _StrictJson(), Body()]

@@ -70,13 +70,9 @@ class EventRepository:
         rows = self._connection.execute(statement.order_by(events.c.seq.desc()).limit(limit))
         return [EventRecord(*row) for row in rows]
 
-    def of_owner(
-        self, owner: str, position: int, limit: int = 500, kinds: Collection[EventKind] | None = None
-    ) -> list[EventRecord]:
+    def of_owner(self, owner: str, position: int, limit: int = 500) -> list[EventRecord]:
         """The first `limit` events of all jobs of the owner after `position`, in the order of their positions."""
         statement = select(*COLUMNS).where(events.c.owner == owner, events.c.position > position)
-        if kinds is not None:
-            statement = statement.where(events.c.kind.in_(kinds))
         rows = self._connection.execute(statement.order_by(events.c.position).limit(limit))
         return [EventRecord(*row) for row in rows]
 

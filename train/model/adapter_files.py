@@ -16,8 +16,10 @@ from train.model.files import (
     ModelFacts,
     ModelFiles,
     has_any,
+    invalid_model,
     read_json,
     read_weight_header,
+    unsupported_model,
     wanted_files,
 )
 from train.model.folder import FolderFiles
@@ -76,7 +78,7 @@ def describe_adapter(files: ModelFiles) -> AdapterFacts:
         raise NotFoundError(f"The adapter has no {ADAPTER_WEIGHTS}.", "model_not_found", "model")
     shapes = read_weight_header(files, ADAPTER_WEIGHTS).shapes
     if not any(_PART.search(name) for name in shapes):
-        raise _invalid(f"{ADAPTER_WEIGHTS} holds no LoRA weights; save the adapter again.")
+        raise invalid_model(f"{ADAPTER_WEIGHTS} holds no LoRA weights; save the adapter again.")
     return AdapterFacts(base, settings, sum(files.sizes[name] for name in wanted_files(files.sizes)), shapes)
 
 
@@ -99,14 +101,14 @@ def base_name(document: Mapping[str, Any]) -> str:
     """
     name, revision = document.get("base_model_name_or_path"), document.get("revision")
     if not isinstance(name, str) or not name:
-        raise _invalid(
+        raise invalid_model(
             f"{ADAPTER_CONFIG} of the adapter does not name a base model: set base_model_name_or_path to its hub id or "
             "absolute path."
         )
     if not is_hub_id(name):
         if name.startswith(LOCAL_NAMES):
             return name
-        raise _invalid(
+        raise invalid_model(
             f"{ADAPTER_CONFIG} of the adapter names the base model {name[:100]!r}, which is neither a hub id like "
             "'org/name' nor an absolute path. Correct base_model_name_or_path."
         )
@@ -127,13 +129,13 @@ def check_fits(adapter: AdapterFacts, base: ModelFacts | None) -> None:
         if shape is None:
             if _may_be_tied(module, layers) or "." not in module:
                 continue
-            raise _invalid(
+            raise invalid_model(
                 f"The adapter does not fit its base model, which has no layer {module[:200]}. Name the model that the "
                 f"adapter was trained on in {ADAPTER_CONFIG}."
             )
         # The weights of a Conv1D (GPT-2) are stored transposed.
         if sorted(shape) != sorted(expected):
-            raise _invalid(
+            raise invalid_model(
                 f"The adapter does not fit its base model: {module[:200]} has the shape {_shown(shape)} there, and the "
                 f"adapter is for {_shown(expected)}. Name the model that the adapter was trained on in "
                 f"{ADAPTER_CONFIG}."
@@ -143,20 +145,20 @@ def check_fits(adapter: AdapterFacts, base: ModelFacts | None) -> None:
 def _check_kind(document: Mapping[str, Any]) -> None:
     kind, task = document.get("peft_type"), document.get("task_type")
     if kind is None:
-        raise _invalid(f"{ADAPTER_CONFIG} of the adapter has no peft_type; save the adapter again with PEFT.")
+        raise invalid_model(f"{ADAPTER_CONFIG} of the adapter has no peft_type; save the adapter again with PEFT.")
     if kind != "LORA":
-        raise _unsupported(
+        raise unsupported_model(
             f"The adapter is of the type {str(kind)[:50]!r}, and jobs continue adapters of type LORA only."
         )
     if task not in (None, "CAUSAL_LM"):
-        raise _unsupported(
+        raise unsupported_model(
             f"The adapter is for the task {str(task)[:50]!r}, and jobs continue adapters for CAUSAL_LM only."
         )
     unknown = [name for name in INEXPRESSIBLE if document.get(name)]
     if document.get("bias", "none") != "none":
         unknown.append("bias")
     if unknown:
-        raise _unsupported(
+        raise unsupported_model(
             f"{ADAPTER_CONFIG} of the adapter sets {', '.join(unknown)}, which jobs do not support; merge the adapter "
             "into its base model and start from that."
         )
@@ -176,7 +178,7 @@ def _expected_shapes(adapter: AdapterFacts) -> dict[str, Shape]:
     for module, pair in parts.items():
         a, b = pair.get("A", ()), pair.get("B", ())
         if len(a) != 2 or len(b) != 2 or a[0] != r or b[1] != r:
-            raise _invalid(
+            raise invalid_model(
                 f"{ADAPTER_WEIGHTS} and {ADAPTER_CONFIG} of the adapter do not match: the update matrices of "
                 f"{module[:200]} have the shapes {_shown(a)} and {_shown(b)}, and the rank (r) is {r}. Save the "
                 "adapter again."
@@ -196,11 +198,3 @@ def _may_be_tied(module: str, layers: ModelLayers) -> bool:
 
 def _shown(shape: Shape) -> str:
     return " x ".join(map(str, shape)) or "(missing)"
-
-
-def _invalid(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message, "model_invalid", "model")
-
-
-def _unsupported(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message, "unsupported_model", "model")

@@ -126,18 +126,18 @@ def read_json(files: ModelFiles, name: str) -> dict[str, Any]:
                 return document
     except (OSError, ValueError, RecursionError):
         pass
-    raise _invalid(f"{name} of the model cannot be read as a JSON object; fetch the model again.")
+    raise invalid_model(f"{name} of the model cannot be read as a JSON object; fetch the model again.")
 
 
 def _check_kind(files: ModelFiles) -> None:
     if CONFIG in files.sizes:
         return
     if ADAPTER_CONFIG in files.sizes:
-        raise _unsupported(
+        raise unsupported_model(
             "This is an adapter, and a base model is needed here. Name the model that it was trained on."
         )
     if any(name.endswith(".gguf") for name in files.sizes):
-        raise _unsupported("The model is in the GGUF format; name the repository with its safetensors weights.")
+        raise unsupported_model("The model is in the GGUF format; name the repository with its safetensors weights.")
     raise NotFoundError("The model has no config.json, so there is nothing to train here.", "model_not_found", "model")
 
 
@@ -159,7 +159,7 @@ def _refuse_type(config: dict[str, Any]) -> None:
             "remote_code_not_allowed",
             "model",
         )
-    raise _unsupported(
+    raise unsupported_model(
         "The model_type in config.json is not one that the installed transformers can train as a causal language model."
     )
 
@@ -175,7 +175,7 @@ def _quantisation_warnings(config: dict[str, Any]) -> list[str]:
 
 def _check_tokenizer(files: ModelFiles) -> None:
     if not VOCABULARY_FILES & files.sizes.keys() and not any(name.endswith(".tiktoken") for name in files.sizes):
-        raise _invalid("The model has no tokenizer (tokenizer.json or tokenizer.model) beside its weights.")
+        raise invalid_model("The model has no tokenizer (tokenizer.json or tokenizer.model) beside its weights.")
 
 
 def _weight_files(files: ModelFiles) -> list[str]:
@@ -187,13 +187,15 @@ def _weight_files(files: ModelFiles) -> list[str]:
         missing = [name for name in shards if name not in files.sizes]
         if missing or not shards:
             example = f", among them {missing[0]!r}" if missing and fnmatch(missing[0], "model-*.safetensors") else ""
-            raise _invalid(
+            raise invalid_model(
                 f"{len(missing)} of the {len(shards)} weight files that {INDEX} names are missing{example}; "
                 "fetch the model again."
             )
         return shards
     if any(name.endswith(".safetensors") for name in files.sizes):
-        raise _invalid(f"The model has safetensors files, but neither {WEIGHTS} nor {INDEX}, which training looks for.")
+        raise invalid_model(
+            f"The model has safetensors files, but neither {WEIGHTS} nor {INDEX}, which training looks for."
+        )
     if has_any(files, PICKLE_PATTERNS):
         raise InvalidRequestError(
             "The model has pickle weights only, which can run code when read; convert them to safetensors.",
@@ -206,7 +208,7 @@ def _weight_files(files: ModelFiles) -> list[str]:
 def _weight_map(files: ModelFiles) -> dict[str, str]:
     found = read_json(files, INDEX).get("weight_map")
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-        raise _invalid(f"{INDEX} has no weight_map; fetch the model again.")
+        raise invalid_model(f"{INDEX} has no weight_map; fetch the model again.")
     return found
 
 
@@ -215,7 +217,9 @@ def _headers(files: ModelFiles, weights: list[str]) -> list[WeightHeader]:
     if weights != [WEIGHTS]:
         lost = [tensor for tensor, name in _weight_map(files).items() if tensor not in headers[name].shapes]
         if lost:
-            raise _invalid(f"{len(lost)} weights that {INDEX} names are not in their files; fetch the model again.")
+            raise invalid_model(
+                f"{len(lost)} weights that {INDEX} names are not in their files; fetch the model again."
+            )
     return list(headers.values())
 
 
@@ -231,7 +235,7 @@ def read_weight_header(files: ModelFiles, name: str) -> WeightHeader:
     except (OSError, HeaderError) as error:
         why = str(error) if isinstance(error, HeaderError) else "it cannot be opened"
         shown = name if len(name) < 100 else "A weight file"
-        raise _invalid(f"{shown} is not a whole safetensors file: {why}. Fetch the model again.") from None
+        raise invalid_model(f"{shown} is not a whole safetensors file: {why}. Fetch the model again.") from None
 
 
 def _has_chat_template(files: ModelFiles) -> bool:
@@ -264,9 +268,11 @@ def licence_of(card: object) -> str | None:
     return licence[:100] if isinstance(licence, str) else None
 
 
-def _invalid(message: str) -> InvalidRequestError:
+def invalid_model(message: str) -> InvalidRequestError:
+    """The error for a model whose files contradict each other or cannot be read."""
     return InvalidRequestError(message, "model_invalid", "model")
 
 
-def _unsupported(message: str) -> InvalidRequestError:
+def unsupported_model(message: str) -> InvalidRequestError:
+    """The error for a model of a form that cannot be trained here."""
     return InvalidRequestError(message, "unsupported_model", "model")

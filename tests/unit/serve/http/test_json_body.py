@@ -2,14 +2,18 @@
 
 import contextlib
 import json
+from typing import ClassVar, Self
 
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, model_validator
+from starlette.testclient import TestClient
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, MalformedRequestError
 from ftlab.schemas import JobConfig
-from serve.http.json_body import canonical, parse_object, validate
+from serve.http.json_body import JsonBody, JsonRoute, canonical, parse_object, validate
 
 
 @pytest.mark.parametrize(
@@ -148,3 +152,29 @@ def test_a_blank_body_counts_as_none(client, config, body):
     needed = client.patch(f"/api/training/jobs/{job}", content=body)
     assert (needed.status_code, needed.json()["error"]["code"]) == (422, "invalid_body")
     assert client.post(f"/api/training/jobs/{job}/resume", content=body).status_code == 202
+
+
+def test_a_body_is_validated_once(monkeypatch):
+    checks = []
+    monkeypatch.setattr(Checked, "seen", checks)
+    route = FastAPI(routes=[JsonRoute("/", _take, methods=["POST"])])
+    reply = TestClient(route).post("/", content=b'{"number": 3}')
+    assert (reply.json(), checks) == (3, [3])
+    schema = route.openapi()["components"]["schemas"]["Checked"]
+    assert schema["properties"]["number"]["type"] == "integer"
+
+
+class Checked(BaseModel):
+    """A body with a rule across its fields, which a check of a finished model would run again."""
+
+    seen: ClassVar[list[int]] = []
+    number: int
+
+    @model_validator(mode="after")
+    def _look(self) -> Self:
+        self.seen.append(self.number)
+        return self
+
+
+async def _take(body: JsonBody[Checked]) -> int:
+    return body.number

@@ -4,7 +4,6 @@ import threading
 import time
 from datetime import timedelta
 
-from ftlab.schemas import EventKind
 from ftlab.status import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, at_once, log_event
 from tracking.store import Store
@@ -29,7 +28,6 @@ def test_each_owner_has_a_log_of_its_own(store: Store) -> None:
         assert [event.position for event in found] == [1, 2, 3, 4, 5]
         assert {event.owner for event in found} == {"a"}
         assert tx.events.of_owner("a", 3, limit=1) == found[3:4]
-        assert tx.events.of_owner("a", 0, kinds=[EventKind.STATUS]) == found[:2]
         assert [event.job_id for event in tx.events.of_owner("b", 0)] == [theirs.id]
         assert tx.events.last_position("nobody") == 0
 
