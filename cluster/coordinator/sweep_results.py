@@ -7,6 +7,7 @@ from itertools import takewhile
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish
 from cluster.search.halving import passes
+from ftlab.schemas.sweep_scales import obstacle_to_comparison
 from ftlab.schemas.sweeps import Objective, SuccessiveHalving, SweepConfig, SweepStatus, TrialState
 from ftlab.status import JobStatus
 from tracking.job_requests import cancel_job, pause_job
@@ -97,6 +98,8 @@ def _end_of(tx: Transaction, view: SweepView, trial: TrialRecord, job: JobRecord
         return {"state": state, "message": job.message}
     if job.status is JobStatus.FAILED:
         return {"state": TrialState.FAILED, "reason": job.reason, "message": job.message}
+    if why := _why_not_comparable(objective, job):
+        return {"state": TrialState.FAILED, "message": why}
     series = tx.metrics.values(job.id, objective.metric)
     value = objective_value(objective, series)
     if value is None:
@@ -114,6 +117,21 @@ def _end_of(tx: Transaction, view: SweepView, trial: TrialRecord, job: JobRecord
     }
 
 
+def _why_not_comparable(objective: Objective, job: JobRecord) -> str | None:
+    """The sentence about a job whose changed settings put the objective on another scale; `None` for any other.
+
+    Such a change is made by an automatic recovery, or by a user who resumes the job.
+    """
+    config = job.training_config
+    for change in (change for adjustment in job.adjustments for change in adjustment.changes):
+        if config is not None and obstacle_to_comparison(config, change.field, objective.metric):
+            return (
+                f"Its job continued with {change.text}, so its {objective.metric!r} cannot be compared with that of "
+                "the other trials."
+            )
+    return None
+
+
 def _record_rung(tick: Tick, view: SweepView, trial: TrialRecord, job: JobRecord) -> TrialRecord:
     """Record the value at a rung, and pause the job unless it is good enough to pass. It may have made more steps.
 
@@ -123,10 +141,13 @@ def _record_rung(tick: Tick, view: SweepView, trial: TrialRecord, job: JobRecord
     with tick.store.begin() as tx:
         series = tx.metrics.values(job.id, objective.metric)
         value = objective_value(objective, series, step)
-        if step in series and value is not None:
+        if why := _why_not_comparable(objective, job):
+            changed, events = _fail_at_rung(tx, tick, trial, job, why)
+        elif step in series and value is not None:
             changed, events = _judge(tx, tick, view, trial, job, value)
         elif any(point.step > step for point in tx.metrics.last(job.id, 1)):
-            changed, events = _fail_at_rung(tx, tick, trial, job, f"{objective.metric!r} at step {step}")
+            what = f"Its job has no finite value of {objective.metric!r} at step {step}, where trials are compared"
+            changed, events = _fail_at_rung(tx, tick, trial, job, f"{what}, and was cancelled.")
         else:
             return trial  # its evaluation at this step is still running
     publish(tick, events)
@@ -150,14 +171,14 @@ def _judge(
 
 
 def _fail_at_rung(
-    tx: Transaction, tick: Tick, trial: TrialRecord, job: JobRecord, what: str
+    tx: Transaction, tick: Tick, trial: TrialRecord, job: JobRecord, message: str
 ) -> tuple[TrialRecord, list[EventRecord]]:
     """End a trial that can never be compared: its job trains on, and has no value at the rung."""
     events = [] if job.status is JobStatus.CANCELLING else cancel_job(tx, job, tick.now)
     changed = tx.sweeps.change_trial(
         trial,
         state=TrialState.FAILED,
-        message=f"Its job has no finite value of {what}, where trials are compared, and was cancelled.",
+        message=message,
         finished_at=tick.now,
         run_time_s=tx.attempts.run_times([job.id], now=tick.now).get(job.id, 0.0),
     )

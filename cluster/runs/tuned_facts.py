@@ -54,12 +54,8 @@ def _public(config: JobConfig) -> dict[str, object]:
 
 def _metrics(tx: Transaction, job: JobRecord, step: int) -> dict[str, float]:
     """The newest training loss up to a step, and the eval losses of that step: those of others are of other weights."""
-    points = tx.metrics.series(job.id, METRICS)
-    return {
-        point.name: point.value
-        for point in points
-        if point.step == step or (point.name == "loss" and point.step < step)
-    }
+    points = [(name, at, value) for name in METRICS for at, value in tx.metrics.values(job.id, name).items()]
+    return {name: value for name, at, value in points if at == step or (name == "loss" and at < step)}
 
 
 def _measured(tx: Transaction, settings: Settings, job: JobRecord, ref: ModelRef) -> Iterator[MeasuredMetric]:

@@ -4,6 +4,7 @@ SQLite allows one writer at a time, so its writing engine has one connection: th
 instead of polling the file lock. Readers have their own engine and never wait for the writer (WAL).
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,10 @@ POSTGRES_AWAY = frozenset(
     }
 )
 """SQLSTATE codes of temporary conditions that psycopg does not report as operational errors."""
+POSTGRES_LACKS = frozenset({"42P01", "42703"})
+"""SQLSTATE codes of a table and of a column that does not exist."""
+SQLITE_LACKS = re.compile(r"no such (table|column)|table \S+ has no column")
+"""Beginning of SQLite's messages of the same."""
 
 
 class Database:
@@ -101,9 +106,21 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except (DBAPIError, PoolTimeoutError) as error:
+        if isinstance(error, DBAPIError) and _lacks_tables(error):
+            raise ServiceUnavailableError(
+                "The tables of the database are those of another version of the service. Restart the service, which "
+                "upgrades them.",
+                "database_outdated",
+            ) from error
         if isinstance(error, DBAPIError) and not _is_away(error):
             raise
         raise ServiceUnavailableError("The database does not answer at the moment. Try again shortly.") from error
+
+
+def _lacks_tables(error: DBAPIError) -> bool:
+    """Whether the database has no such table or column, because it has not been upgraded yet."""
+    is_sqlite = isinstance(error, OperationalError) and SQLITE_LACKS.match(str(error.orig)) is not None
+    return is_sqlite or getattr(error.orig, "sqlstate", None) in POSTGRES_LACKS
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -184,9 +184,8 @@ deleted_records = Table(
     # Its place in the list of its kind, so that a page after it can still be read.
     Column("seq", BigInteger, nullable=False),
     Column("deleted_at", UtcDateTime, nullable=False),
-    # When its folder was removed; a record without a folder has the time of its deletion.
+    # When its folder, below that of all jobs, was removed. `NULL` is the folder of a job, which has its id as its name.
     Column("files_removed_at", UtcDateTime),
-    # Its folder below that of all jobs; of a job, its id.
     Column("folder", String),
 )
 LEAVES_FILES = deleted_records.c.files_removed_at.is_(None)

@@ -1,5 +1,6 @@
 """What an evaluation has measured so far, in a file that survives its attempts."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,9 @@ class RowStore:
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            # Only what a full disk refused in `add` can be left: the error was raised there, and must not be hidden.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def _read(self) -> None:
         try:

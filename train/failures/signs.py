@@ -43,6 +43,12 @@ _GPU_LOST = (
 _COLLECTIVE_ERROR = "The workers lost their connection to each other: {first_line}"
 
 SIGNS = (
+    Sign(
+        ReasonCode.CHECKPOINT_CORRUPT,
+        "A file of the checkpoint is not one that a job writes, and was not loaded. Resume from another checkpoint.",
+        ("UnpicklingError",),
+        "Weights only load failed",
+    ),
     Sign(ReasonCode.HOST_OOM, _HOST_OOM, ("MemoryError",)),
     Sign(
         ReasonCode.HOST_OOM,

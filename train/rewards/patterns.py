@@ -14,6 +14,9 @@ from jsonschema.protocols import Validator
 
 MATCH_TIMEOUT_S = 1.0
 """Time after which a regular expression counts as not matching, and a JSON Schema as not followed."""
+_DATA = ("const", "enum", "default", "examples")
+_MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+"""Keywords of JSON Schema with schemas by names that may be those of keywords."""
 _ends_at: ContextVar[float] = ContextVar("ends_at")
 
 _PART = re.compile(
@@ -61,6 +64,19 @@ def check_patterns(schema: Any) -> None:
         raise ValueError("'patternProperties' and 'unevaluatedProperties' cannot be combined; use additionalProperties")
 
 
+def without_dialects(schema: Any) -> Any:
+    """A JSON Schema without `$schema`, by which `jsonschema` would choose a validator without a time limit."""
+    if isinstance(schema, list):
+        return [without_dialects(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value if key in _DATA and not isinstance(value, dict) else without_dialects(value)
+        for key, value in schema.items()
+        if key != "$schema" or not isinstance(value, str)
+    }
+
+
 @lru_cache(maxsize=256)
 def _for_regex(pattern: str) -> str:
     """The pattern as the library `regex` must get it, to match what Python's `re` does.
@@ -97,9 +113,10 @@ def _keys(value: Any) -> list[str]:
 
 def _children(value: Any) -> list[Any]:
     """The schemas within one, and other values, but none of those that are data."""
-    if isinstance(value, dict):
-        return [child for key, child in value.items() if key not in ("const", "enum", "default", "examples")]
-    return value if isinstance(value, list) else []
+    if not isinstance(value, dict):
+        return value if isinstance(value, list) else []
+    named = [each for key in _MAPS if isinstance(value.get(key), dict) for each in value[key].values()]
+    return named + [child for key, child in value.items() if key not in _DATA and key not in _MAPS]
 
 
 def _pattern(validator: Validator, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:

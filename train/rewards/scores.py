@@ -12,7 +12,14 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from train.rewards.patterns import MATCH_TIMEOUT_S, PATTERN_KEYWORDS, check_patterns, found_in, patterns_within
+from train.rewards.patterns import (
+    MATCH_TIMEOUT_S,
+    PATTERN_KEYWORDS,
+    check_patterns,
+    found_in,
+    patterns_within,
+    without_dialects,
+)
 
 MAX_NUMBER_CHARS = 100
 """Longer numbers are ignored: their conversion would take long, and no reference answer has them."""
@@ -85,7 +92,7 @@ def schema_validator(schema: dict[str, Any]) -> Validator:
     except (SchemaError, RecursionError) as error:
         message = error.message if isinstance(error, SchemaError) else "it is nested too deep"
         raise ValueError(message) from None
-    validator: Validator = _TimedValidator(schema, registry=Registry())
+    validator: Validator = _TimedValidator(without_dialects(schema), registry=Registry())
     return validator
 
 

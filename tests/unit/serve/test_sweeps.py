@@ -105,7 +105,7 @@ def test_a_preview_stores_nothing_and_names_the_first_trials(client: TestClient,
 def test_pause_resume_cancel_and_delete(
     client: TestClient, sweep: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    sweep_id = post(client, sweep).json()["id"]
+    sweep_id = post(client, sweep, "once").json()["id"]
     for verb, status in (("pause", "paused"), ("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         reply = client.post(f"/api/sweeps/{sweep_id}/{verb}")
         assert (reply.status_code, reply.json()["status"]) == (202, status)
@@ -126,6 +126,10 @@ def test_pause_resume_cancel_and_delete(
     assert client.delete(f"/api/sweeps/{sweep_id}").status_code == 204
     assert client.get(f"/api/sweeps/{sweep_id}").status_code == 404
     assert client.get(f"/api/sweeps?after={sweep_id}").status_code == 200
+    late = post(client, sweep, "once")
+    assert (late.status_code, late.json()["error"]["code"]) == (409, "sweep_deleted")
+    assert sweep_id in late.json()["error"]["message"]
+    assert post(client, sweep, "twice").status_code == 201
 
 
 def test_trials_are_shown_with_the_best_and_their_importance(client: TestClient, sweep: dict[str, Any], store: Store):

@@ -9,6 +9,8 @@ import pytest
 from cluster.coordinator import sweep_suggestions, sweeps
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.failures import Change
 from ftlab.schemas.sweeps import SweepStatus, TrialState
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.sweep_world import (
@@ -318,3 +320,34 @@ def test_a_rung_without_its_value_is_not_judged(sweeping: World):
     sweeping.tick(after_s=1)
     assert trials(sweeping, sweep_id)[0].rung_values == ()
     assert sweeping.status(job_of(first)) is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "state"),
+    [("max_length", 512, TrialState.FAILED), ("gradient_checkpointing", True, TrialState.COMPLETED)],
+)
+def test_a_trial_that_recovered_with_shorter_rows_is_not_compared(
+    sweeping: World, field: str, value: Any, state: TrialState
+):
+    """Its eval loss is lower because its rows are, and the search would take it for the best."""
+    sweep_id = start(sweeping, max_trials=2, max_parallel=1)
+    sweeping.tick()
+    job_id = job_of(trials(sweeping, sweep_id)[0])
+    sweeping.trains(job_id)
+    sweeping.end_attempt(job_id, ReasonCode.NODE_LOST)
+    job = sweeping.job(job_id)
+    config = job.training_config
+    assert config is not None
+    group = "method" if field in type(config.method).model_fields else "training"
+    parts = {group: getattr(config, group).model_copy(update={field: value})}
+    change = Change(field=f"{group}.{field}", from_=None, to=value)
+    adjustment = Adjustment(at=sweeping.now, by=AdjustedBy.AUTOMATIC, attempt=1, changes=[change])
+    with sweeping.store.begin() as tx:
+        tx.adjustments.apply(job, config.model_copy(update=parts), adjustment)
+    sweeping.tick(after_s=1)
+    ends(sweeping, job_id, value=0.1)
+    trial = trials(sweeping, sweep_id)[0]
+    assert trial.state is state, trial.message
+    if state is TrialState.FAILED:
+        assert trial.value is None
+        assert "cannot be compared with that of the other trials" in (trial.message or "")

@@ -28,8 +28,7 @@ class World:
         self.settings = Settings(home=home, standby=standby)
         self.cluster = FakeCluster()
         self.hub = FakeEventHub()
-        self.now = START
-        self.elapsed_s = 0.0
+        self._now, self._elapsed_s = START, 0.0
         self.trained: dict[str, int] = {}
         """How many files the run had that completed a job last."""
         self.coordinator = self.new_coordinator()
@@ -38,9 +37,19 @@ class World:
         return Coordinator(self.store, self.cluster, self.hub, self.settings, **self.clocks)
 
     @property
+    def now(self) -> datetime:
+        """The time; what is added to it passes on the clock that nobody sets, too."""
+        return self._now
+
+    @now.setter
+    def now(self, now: datetime) -> None:
+        self._elapsed_s += max(0.0, (now - self._now).total_seconds())
+        self._now = now
+
+    @property
     def clocks(self) -> Any:
         """The clocks that a coordinator reads."""
-        return {"clock": lambda: self.now, "monotonic": lambda: self.elapsed_s}
+        return {"clock": lambda: self._now, "monotonic": lambda: self._elapsed_s}
 
     def keep_standby(self) -> None:
         self.settings = self.settings.model_copy(update={"standby": True})
@@ -49,7 +58,6 @@ class World:
     def tick(self, *, after_s: float = 0.0) -> None:
         """Let time pass, or have the clock set back, then tick once."""
         self.now += timedelta(seconds=after_s)
-        self.elapsed_s += max(0.0, after_s)
         self.coordinator.tick()
 
     def submit(self, owner: str = "local", **config: Any) -> str:

@@ -1,5 +1,6 @@
 """Tuned models that are deleted by a rule: what goes, what stays and why."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,8 @@ from starlette.testclient import TestClient
 from ftlab.schemas import EngineConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.tracking.samples import NOW, add_job, checkpoint, model, start
+from tests.unit.tracking.samples import NOW, add_job, checkpoint, model, point, start
+from tracking.deleted_folders import remove_left_folders
 from tracking.store import Store
 from tracking.store.records import JobRef, MlflowCursor
 
@@ -26,8 +28,12 @@ class Models:
         self._store = store
         self._jobs = settings.home / "jobs"
 
-    def add(self, number: int, *, eval_loss: float | None = None, pinned: bool = False, **values: Any) -> str:
-        job = add_job(self._store, name=f"support-{number}", **values)
+    def add(
+        self, number: int, *, losses: Mapping[int, float] = {}, pinned: bool = False, config: Any = None, **values: Any
+    ) -> str:
+        """`losses` are the eval losses of its steps; the model is that of step 10."""
+        config = {"eval_dataset": "ds-held"} | (config or {})
+        job = add_job(self._store, name=f"support-{number}", config=config, **values)
         folder = self._jobs / job.id / "model"
         folder.mkdir(parents=True)
         (folder / "adapter_model.safetensors").write_bytes(b"x" * 100)
@@ -38,8 +44,7 @@ class Models:
             tx.checkpoints.add(ref, checkpoint(job.id, 10))
             tx.checkpoints.set_pinned(job.id, 10, pinned)
             tx.models.add(record)
-            if eval_loss is not None:
-                tx.jobs.record_progress(ref, step=10, total_steps=10, epoch=1.0, loss=1.0, eval_loss=eval_loss, now=NOW)
+            tx.metrics.add([point(job.id, step, loss, name="eval_loss") for step, loss in losses.items()])
         complete(self._store, ref, model_id=record.id)
         return job.id
 
@@ -67,7 +72,7 @@ def models(client: TestClient, store: Store, settings: Settings) -> Models:
 
 def test_the_newest_and_the_best_stay(models: Models) -> None:
     for number, loss in ((1, 0.9), (2, 0.2), (3, 0.5), (4, 0.7)):
-        models.add(number, eval_loss=loss)
+        models.add(number, losses={10: loss})
     best = "It has the lowest eval loss of its base model."
     newest = "It is one of the newest models of org/name."
 
@@ -78,6 +83,35 @@ def test_the_newest_and_the_best_stay(models: Models) -> None:
     assert models.left == ["mdl-4", "mdl-3", "mdl-2", "mdl-1"]
     assert models.prune() == (["mdl-3", "mdl-1"], {"mdl-4": newest, "mdl-2": best})
     assert models.left == ["mdl-4", "mdl-2"]
+
+
+def test_the_loss_is_that_of_the_model(models: Models) -> None:
+    """A job that delivered its best checkpoint went on to a higher loss."""
+    models.add(1, losses={10: 0.2, 20: 0.9})
+    models.add(2, losses={10: 0.6, 20: 0.6})
+    assert models.prune(dry_run=True, keep_newest=0)[0] == ["mdl-2"]
+
+
+def test_losses_of_other_rows_are_not_compared(models: Models) -> None:
+    split = {"eval_dataset": None, "eval_split": 0.1}
+    models.add(1, losses={10: 0.9}, config={"dataset": "ds-hard", **split})
+    models.add(2, losses={10: 0.2}, config={"dataset": "ds-easy", **split})
+    models.add(3, losses={10: 0.4}, config={"dataset": "ds-easy", **split})
+    assert models.prune(dry_run=True, keep_newest=0)[0] == ["mdl-3"]
+
+
+def test_the_next_start_removes_what_a_killed_service_left(
+    models: Models, client: TestClient, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    job_id = models.add(1)
+    monkeypatch.setattr("serve.models.deletion.remove_folder", die)
+    assert client.post(PRUNE, json=ALL).status_code == 500
+    assert (settings.home / "jobs" / job_id / "model").is_dir()
+    remove_left_folders(store, settings.home / "jobs")
+    assert models.left == []
 
 
 def test_what_is_needed_stays(models: Models, store: Store) -> None:

@@ -11,6 +11,7 @@ from ftlab.schemas import CheckpointPayload, MetricsPayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.serve.openai.conftest import ALIAS, BASE, jsonl, upload
+from tests.unit.tracking.samples import add_job
 from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, MlflowCursor, ModelRecord, NewEvent
 
 HYPER = {"n_epochs": 2, "batch_size": 12, "learning_rate_multiplier": 0.5}
@@ -117,7 +118,7 @@ def test_jobs_are_listed_over_pages_and_by_metadata(openai: OpenAI):
     assert raised.value.code == "unknown_parameter"
 
 
-def test_a_job_lives_to_its_end(openai: OpenAI, services):
+def test_a_job_lives_to_its_end(openai: OpenAI, services, monkeypatch: pytest.MonkeyPatch):
     store = services.store
     job = create(openai, suffix="tone", training_file=upload(openai), validation_file=upload(openai, 5))
     events = openai.fine_tuning.jobs.list_events(job.id).data
@@ -156,6 +157,16 @@ def test_a_job_lives_to_its_end(openai: OpenAI, services):
     assert openai.models.retrieve(BASE).owned_by == "system"
 
     record(store, own(job))
+    user = JobRef(add_job(store, base_job_id=own(job)).id, 0)
+    with store.begin() as tx:
+        tx.jobs.move(user, JobStatus.CANCELLING, now=NOW)
+
+    def end_user() -> None:
+        with store.begin() as tx:
+            if tx.jobs.get(user.id).status is JobStatus.CANCELLING:
+                tx.jobs.move(user, JobStatus.CANCELLED, now=NOW)
+
+    monkeypatch.setattr(services.coordinator, "wake", end_user)
     assert openai.models.delete(done.fine_tuned_model).deleted
     assert [model.id for model in openai.models.list()] == [ALIAS, BASE]
     assert not (services.settings.home / "jobs" / own(job) / "model").exists()

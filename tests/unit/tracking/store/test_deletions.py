@@ -159,6 +159,19 @@ class TestBase:
         with store.read() as tx:
             assert tx.jobs.bases_of(user.id) == [base.id]
 
+    def test_one_that_is_being_cancelled_is_waited_for(self, store: Store) -> None:
+        base = ended_job(store)
+        cancelling, other = (start(store, add_job(store, base_job_id=base.id).id) for _ in range(2))
+        with store.begin() as tx:
+            tx.jobs.move(cancelling, S.CANCELLING, now=NOW)
+        with pytest.raises(ConflictError, match=other.id) as caught:
+            delete(store, base.id)
+        assert not isinstance(caught.value, JobBusyError)
+        with store.begin() as tx:
+            tx.jobs.move(other, S.FAILED, now=NOW)
+        with pytest.raises(JobBusyError, match=cancelling.id):
+            delete(store, base.id)
+
     def test_an_adapter_in_between_may_need_it(self, store: Store) -> None:
         base = ended_job(store)
         between = ended_job(store, "mdl-2", base_job_id=base.id)
@@ -270,7 +283,7 @@ class TestFolder:
         remove_folder(store, jobs_folder, ref.id)
         assert list(jobs_folder.iterdir()) == [jobs_folder / "job-other"]
         with store.read() as tx:
-            assert tx.deletions.jobs_with_files() == []
+            assert tx.deletions.with_files() == []
 
     def test_the_next_start_removes_what_a_crash_left_and_nothing_else(self, store: Store, jobs_folder: Path) -> None:
         self._deleted(store, jobs_folder)
@@ -290,9 +303,26 @@ class TestFolder:
         remove_folder(store, jobs_folder, ref.id)
         monkeypatch.undo()
         with store.read() as tx:
-            assert tx.deletions.jobs_with_files() == [ref.id]
+            assert tx.deletions.with_files() == [(ref.id, ref.id)]
         remove_left_folders(store, jobs_folder)
         assert not (jobs_folder / ref.id).exists()
+
+    @pytest.mark.parametrize("has_newer", [False, True])
+    def test_the_next_start_removes_deleted_models(self, store: Store, jobs_folder: Path, has_newer: bool) -> None:
+        """Unless the job has trained again, and delivered its next model to the same place."""
+        ref = ended_job(store)
+        for name in ("model", "checkpoints"):
+            (jobs_folder / ref.id / name).mkdir(parents=True)
+        with store.begin() as tx:
+            tx.deletions.delete_models(ref.id, now=NOW)
+            if has_newer:
+                tx.models.add(model(ref.id, "mdl-2"))
+        for _ in range(2):
+            remove_left_folders(store, jobs_folder)
+        left = sorted(folder.name for folder in (jobs_folder / ref.id).iterdir())
+        assert left == ["checkpoints", "model"] if has_newer else left == ["checkpoints"]
+        with store.read() as tx:
+            assert tx.deletions.with_files() == []
 
     def _deleted(self, store: Store, folder: Path) -> JobRef:
         """A deleted job whose folder is still there, beside one that the database does not know."""

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from ftlab.errors import ServiceUnavailableError
 from tests.support.postgres import PostgresServer
 from tests.unit.tracking.samples import add_job, at_once, get_job
 from tracking.store import Store
@@ -103,6 +104,17 @@ def test_downgrade_removes_every_table(empty_store: Store) -> None:
         assert inspect(connection).get_table_names() == ["alembic_version"]
     empty_store.migrate()
     add_job(empty_store)
+
+
+@pytest.mark.parametrize("revision", ["base", "0011"])
+def test_a_process_on_older_tables_says_so(empty_store: Store, revision: str) -> None:
+    empty_store.migrate()
+    with empty_store._database.writing() as connection:
+        command.downgrade(alembic_config(connection), revision)
+    for use in (lambda tx: tx.sweeps.at_work(), lambda tx: tx.deletions.with_files()):
+        with pytest.raises(ServiceUnavailableError, match="another version") as caught, empty_store.read() as tx:
+            use(tx)
+        assert caught.value.code == "database_outdated"
 
 
 def _definitions(connection: Connection) -> dict[str, str]:

@@ -39,7 +39,7 @@ READS: dict[str, tuple[str, Call]] = {
     "based on a job": ("ix_jobs_base_job", lambda tx: tx.deletions._find_user("job-0")),
     "waiting jobs": ("ix_chain_links_open", lambda tx: tx.chains.waiting_jobs(9)),
     "children": ("ix_chain_links_parent", lambda tx: tx.chains.links_of(["job-0"])),
-    "left folders": ("ix_deleted_records_files", lambda tx: tx.deletions.jobs_with_files()),
+    "left folders": ("ix_deleted_records_files", lambda tx: tx.deletions.with_files()),
 }
 
 LIKE_IT_ON_POSTGRES = {"list by status": "ix_jobs_owner", "notifier": "pk_jobs"}

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EvaluationConfig, EventKind
+from ftlab.schemas import EvaluationConfig, EventKind, EventPayload
 from ftlab.schemas.evaluation_results import RESULTS_FILE, ROWS_FILE, EvaluationResults
-from ftlab.status import StopKind
+from ftlab.status import ReasonCode, StopKind
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.prompts import prompts
@@ -24,12 +24,13 @@ from train.evaluation.cases import Case
 from train.evaluation.row_store import PROGRESS_FILE
 from train.evaluation.run import run
 from train.evaluation.work import LoadedModel, generate
+from train.failures.classify import classify
 from train.model.base_model import find_model
 from train.model.generation import generating
 from train.model.identity import identity_of, known_identity
 from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
-from train.plan import DataFile, Ending, EvaluationPlan, MeasuredModel
+from train.plan import DataFile, Ending, EngineReady, EvaluationPlan, MeasuredModel, ModelLoaded
 
 PERPLEXITY: dict[str, Any] = {"type": "perplexity", "max_length": 64}
 EXACT: dict[str, Any] = {"type": "exact_match"}
@@ -252,3 +253,23 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(job: Job, monkeypatch: p
     fixed = replace(plan_of(job, plan.dataset.rows, **ANSWERED, batch_size=4), job_folder=job.folder.with_name("fixed"))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         run(fixed, Link())
+
+
+def test_a_full_disk_ends_an_evaluation_and_keeps_what_was_measured(job: Job):
+    class FullDisk(Link):
+        """Nothing more can be written to the file of the measurements once the model is loaded."""
+
+        def emit(self, payload: EventPayload | ModelLoaded | EngineReady) -> None:
+            super().emit(payload)
+            if isinstance(payload, ModelLoaded):
+                file.unlink(missing_ok=True)
+                file.symlink_to("/dev/full")
+
+    assert isinstance(job.rows, Path)
+    plan = plan_of(job, job.rows, metrics=[{"type": "perplexity"}])
+    file = plan.results_folder / PROGRESS_FILE
+    with pytest.raises(Exception, match=r"disk .* is full") as caught:
+        run(plan, FullDisk())
+    assert classify(caught.value, plan.job_folder).reason is ReasonCode.DISK_FULL
+    file.unlink()
+    assert run(plan, Link()).ending is Ending.FINISHED

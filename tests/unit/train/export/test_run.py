@@ -1,6 +1,8 @@
 """Exports of the tiny model, without Ray."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
-from ftlab.manifest import read_manifest
+from ftlab.manifest import MANIFEST, read_manifest
 from ftlab.schemas import EventKind, ExportConfig
-from ftlab.schemas.export_results import RECEIPT_FILE, Receipt
+from ftlab.schemas.export_results import CARD_FILE, RECEIPT_FILE, Receipt
 from ftlab.status import ReasonCode, StopKind
 from tests.unit.train.runs import Link
 from train.checkpoints.checkpoint_files import verify
@@ -22,7 +24,7 @@ from train.export import run as export_run
 from train.export.merged_model import MergedFormat
 from train.export.run import run
 from train.failures.classify import classify
-from train.plan import Ending, ExportPlan
+from train.plan import Beat, Ending, ExportPlan
 
 MERGED = "merged"
 
@@ -165,3 +167,36 @@ def test_a_stopped_export_keeps_what_is_complete(plan: ExportPlan):
     flip_a_bit(plan.artifacts_folder / MERGED / "model.safetensors", -1)
     run(replace(plan, attempt=3), Link())
     assert read_manifest(plan.artifacts_folder / MERGED).attempt == 3
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, RECEIPT_FILE, MANIFEST])
+def test_a_full_disk_leaves_no_half_of_an_artifact(plan: ExportPlan, name: str):
+    class FullDisk(Link):
+        """Once something is written, the file `name` lies on a device that is always full."""
+
+        def beat(self, beat: Beat) -> None:
+            super().beat(beat)
+            for folder in plan.artifacts_folder.glob(".tmp-*"):
+                if not (folder / name).exists():
+                    (folder / name).symlink_to("/dev/full")
+
+    with pytest.raises(Exception, match=r"disk .* is full") as caught:
+        run(changed(plan, formats=["adapter"]), FullDisk())
+    assert classify(caught.value, plan.job_folder).reason is ReasonCode.DISK_FULL
+    assert list(plan.artifacts_folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(plan: ExportPlan, monkeypatch: pytest.MonkeyPatch):
+    mkdir = Path.mkdir
+
+    def refuse(folder: Path, *options: Any, **named: Any) -> None:
+        if plan.artifacts_folder in (folder, folder.parent):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+        mkdir(folder, *options, **named)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        run(changed(plan, formats=["adapter"]), Link())
+    failure = classify(caught.value, plan.job_folder)
+    assert failure.reason is ReasonCode.STORAGE_ERROR
+    assert str(plan.artifacts_folder) in failure.message

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 from threading import Event, Thread
 
 import numpy as np
@@ -73,6 +74,7 @@ def hub_error(kind: type[Exception]) -> Exception:
         (RuntimeError("NCCL error: Last error: Cuda failure 2 'out of memory'"), R.DEVICE_OOM, "batch_size"),
         (RuntimeError("CUDA error: device-side assert triggered"), R.INTERNAL_ERROR, "out of range"),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), R.DISK_FULL, "/data/x is full"),
+        (UnpicklingError("Weights only load failed."), R.CHECKPOINT_CORRUPT, "Resume from another checkpoint"),
         (hub_error(GatedRepoError), R.MODEL_ACCESS_DENIED, "gated"),
         (hub_error(RepositoryNotFoundError), R.MODEL_NOT_FOUND, "Check its name"),
         (hub_error(LocalEntryNotFoundError), R.MODEL_NOT_FOUND, "Check its name"),

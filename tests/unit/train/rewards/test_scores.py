@@ -20,6 +20,7 @@ from train.rewards.scores import (
     schema_validator,
 )
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
@@ -175,6 +176,7 @@ def test_an_invalid_schema_is_refused(schema: dict[str, object]) -> None:
         ({"patternProperties": {r"(a|a)*$|(a+)+c": False}}, {"a" * 60 + "b": 1}),
         ({"additionalProperties": False, "patternProperties": {r"(a+)+c": True}}, {"a" * 60 + "b": 1}),
         ({"propertyNames": {"pattern": r"(a|a)*$|(a+)+c"}}, {"a" * 60 + "b": 1}),
+        ({"$schema": DIALECT, "items": {"$ref": "#"}, "pattern": r"(a|a)*$|(a+)+c"}, [["a" * 60 + "b"]]),
     ],
 )
 def test_patterns_of_a_schema_that_take_exponential_time_are_stopped(schema: dict[str, object], answer: object) -> None:
@@ -192,11 +194,13 @@ def test_patterns_of_a_schema_that_take_exponential_time_are_stopped(schema: dic
         {"properties": {"x": True}, "patternProperties": {"^n": True}, "additionalProperties": {"type": "string"}},
         {"additionalProperties": {"type": "integer"}},
         {"const": {"pattern": "("}},
+        {"$schema": DIALECT, "properties": {"$schema": {"type": "string"}, "default": {"pattern": "^s"}}},
     ],
 )
 def test_a_schema_means_what_it_means_to_the_library(schema: dict[str, object]) -> None:
     validator = schema_validator(schema)
     answers = ["a{d}", "b", "c", 4, [], {}, {"nb": 4}, {"nb": 2}, {"nb": "4"}, {"x": 1}, {"x": "s"}, {"n": 1, "y": "s"}]
+    answers += [{"$schema": 1}, {"$schema": "s"}, {"default": "s"}, {"default": "t"}]
     expected = [float(Draft202012Validator(schema).is_valid(answer)) for answer in answers]
     assert [follows_schema(json.dumps(answer), validator) for answer in answers] == expected
 
