@@ -48,7 +48,7 @@ import cluster.runs.fixed_size, cluster.runs.worker
 trainer = runs.make_trainer("run-1", driver="run-1", shape=None, plan=None, storage=Path("runs"))
 trainer._create_default_callbacks()
 """
-"""What the driver, the controller, the actor for reports and the worker of a run import before the job's own modules."""
+"""Imports of the driver, the controller, the reporting actor and the worker of a run, before the job's own modules."""
 
 
 def test_ray_train_does_without_ray_data():

@@ -63,7 +63,8 @@ def test_a_lora_run_imports_no_bitsandbytes_and_a_quantised_one_does(tmp_path: P
     assert "bitsandbytes" in of_qlora
     assert answers == [["trl"], False]
     # Each folder is read once, for the same names as in the files.
-    assert num_forgotten == 0 and num_hits > 100
+    assert num_forgotten == 0
+    assert num_hits > 100
     exported = {name for each in names for name in each}
     assert {"LlamaForCausalLM", "Qwen2Config", "AutoTokenizer", "A"} <= exported
     assert names[-2:] == [[], ["A"]]

@@ -14,8 +14,8 @@ from ray.train.v2._internal.execution.scaling_policy import NoopDecision
 from ray.train.v2.api import data_parallel_trainer
 
 from cluster.policy import WorkerShape
-from cluster.runs.process_group import NoGroup
 from cluster.runs.fixed_size import FixedSize
+from cluster.runs.process_group import NoGroup
 from cluster.runs.trainer import LEFT_OUT, make_trainer
 
 REPLACED = ("TrainController", "create_scaling_policy", *LEFT_OUT)
