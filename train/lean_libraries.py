@@ -3,7 +3,8 @@
 bitsandbytes compiles functions when it is imported, for which PyTorch loads its compiler: that took a sixth of the
 processor time of a start. PEFT imports it for one helper that nothing here calls, and again when it adds an adapter, to
 find out whether the layer is one of bitsandbytes. transformers imports scipy for losses of object detection. TRL lists
-the files of every installed package to learn two versions.
+the files of every installed package to learn two versions. transformers reads the 1,700 files of its models to learn
+their names, twice, because it remembers fewer folders than it has.
 
 Quantised models and 8-bit optimizers import bitsandbytes when they need it.
 """
@@ -12,12 +13,33 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.abc import Loader
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-import transformers.utils.import_utils as transformers_packages
-
 from ftlab.hidden_packages import hidden
+from ftlab.import_hooks import hook_imports
+
+FOR_MODELS = "transformers.utils.import_utils"
+READ_FOLDER, READ_NAMES = "create_import_structure_from_path", "fetch__all__"
+"""Functions of that module: which names the files of a folder, and a text, export."""
+
+
+def _read_models_once(loader: Loader, module: ModuleType) -> None:
+    # With other names in a later version, transformers reads them as usual.
+    loader.exec_module(module)
+    functions: dict[str, Any] = vars(module)
+    if (read_folder := getattr(functions.get(READ_FOLDER), "__wrapped__", None)) is not None:
+        functions[READ_FOLDER] = cache(read_folder)
+    if (read_names := functions.get(READ_NAMES)) is not None:
+        functions[READ_NAMES] = lambda text: read_names(text[text.rfind("\n__all__") + 1 :])  # the last line counts
+
+
+hook_imports({FOR_MODELS: _read_models_once}.get)
+
+import transformers.utils.import_utils as transformers_packages  # noqa: E402  (after the hook)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ WAITING_INTERVAL_S = 1.0
 people read them.
 """
 STANDBY_RETRY_S = 20.0
+"""After a standby run that no job took, as one that dies at its start."""
 STANDBY_LEAD_S = 20.0
 """About how long a standby run takes to start on two cores."""
 MAX_NOTICES = 200
@@ -188,7 +189,8 @@ class Standby:
     """Keeps one run started ahead of its job. Remembers its last launch, and when the service was last used."""
 
     def __init__(self) -> None:
-        self._launched_at = datetime.min.replace(tzinfo=UTC)
+        self._untaken: tuple[str, datetime] | None = None
+        """Name and launch of the newest standby run, until a job takes it."""
         self._used_at: datetime | None = None
         self._newest_dataset = 0
 
@@ -202,22 +204,28 @@ class Standby:
         if self._is_idle(tick, has_waiting=has_waiting):
             self.end(tick)
             return
-        is_recent = tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S)
-        if is_recent or is_starting or any(_has_no_step(job) for job in tick.jobs):
+        if self._was_launched_recently(tick) or is_starting or any(_has_no_step(job) for job in tick.jobs):
             return
         if tick.drivers.find_standby(tick.attempt_drivers) is not None:
             return
         fleet = tick.cluster.fleet()
         # Where there are several machines, it is unknown on which one it would be.
         if len(fleet.nodes) == 1 and _can_spare_a_core(tick, fleet, has_waiting=has_waiting):
-            self._launched_at = tick.now
-            tick.drivers.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+            name = f"{STANDBY_PREFIX}{new_id('r')}"
+            self._untaken = (name, tick.now)
+            tick.drivers.launch(name, None, None)
 
     def end(self, tick: Tick) -> None:
         """End the standby run, if there is one. One that is starting would take the cores of what is to end soon."""
         standby = tick.drivers.find_standby(tick.attempt_drivers)
         if standby is not None:
             tick.drivers.end(standby)
+
+    def _was_launched_recently(self, tick: Tick) -> bool:
+        """Whether it is too early for another standby run: the newest one is starting, or died at its start."""
+        if self._untaken is not None and self._untaken[0] in tick.attempt_drivers:
+            self._untaken = None
+        return self._untaken is not None and tick.now - self._untaken[1] < timedelta(seconds=STANDBY_RETRY_S)
 
     def _is_idle(self, tick: Tick, *, has_waiting: bool) -> bool:
         """Whether there has been no job and no new dataset for a while."""

@@ -6,6 +6,8 @@ import sys
 import threading
 from importlib import import_module
 
+from ftlab.import_hooks import paused_collector
+
 TRAINING = 10
 """Training takes every core it gets; a request to the API goes first for the moment that it needs."""
 AHEAD_OF_TIME = 19
@@ -39,8 +41,9 @@ def import_behind(*modules: str) -> None:
     def load() -> None:
         try:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_OF_TIME)
-            for module in modules:
-                import_module(module)
+            with paused_collector():
+                for module in modules:
+                    import_module(module)
         except BaseException as error:
             errors.append(error)
 

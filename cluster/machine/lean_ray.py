@@ -8,14 +8,14 @@ it is.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import Loader
 from types import ModuleType
 
 from cluster.machine.deferred_imports import defer_imports
 from ftlab.hidden_packages import hidden, late
+from ftlab.import_hooks import Execution, hook_imports
 
 FOR_REPLIES = "ray.serve._private.utils"
 FOR_SCALING = tuple(
@@ -62,7 +62,7 @@ def _deferring(packages: Sequence[str], loader: Loader, module: ModuleType) -> N
     loader.exec_module(module)
 
 
-_LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {
+_LEAN: dict[str, Execution] = {
     FOR_REPLIES: _without_arrays,
     **dict.fromkeys(FOR_SCALING, _with_late_arrays),
     FOR_PYARROW: _without_tables,
@@ -70,41 +70,12 @@ _LEAN: dict[str, Callable[[Loader, ModuleType], None]] = {
 """How each of these modules is executed."""
 
 
-def _execution_of(name: str) -> Callable[[Loader, ModuleType], None] | None:
+def _execution_of(name: str) -> Execution | None:
     """How this module of Ray is executed; `None`: as usual."""
     deferred = DEFERRED.get(name) or (NO_DATA if name.startswith(("ray.air.", "ray.train.")) else None)
     return partial(_deferring, deferred) if deferred else _LEAN.get(name)
 
 
-class _Finder(MetaPathFinder):
-    """Finds the modules of Ray that import the packages."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        execute = _execution_of(name)
-        if execute is None:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _LeanLoader(spec.loader, execute)
-        return spec
-
-
-class _LeanLoader(Loader):
-    def __init__(self, loader: Loader, execute: Callable[[Loader, ModuleType], None]) -> None:
-        self._loader = loader
-        self._execute = execute
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader  # which can also show the source
-        self._execute(self._loader, module)
-
-
-sys.meta_path.insert(0, _Finder())
+hook_imports(_execution_of)
 if FOR_PYARROW in sys.modules:
     _pass_no_tables(sys.modules[FOR_PYARROW])

@@ -23,7 +23,7 @@ placement group of a controller that was killed, as the service does for all run
 
 
 class _NoCallback:
-    """Stands in for a callback that is left out: the one of Ray Data imports it when it is made."""
+    """Replaces a callback that is left out: the one of Ray Data imports it when it is made."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

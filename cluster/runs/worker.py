@@ -14,6 +14,7 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.runs.node_drain import NodeDrain
 from cluster.runs.worker_process import WorkerProcess
+from ftlab.import_hooks import paused_collector
 from ftlab.schemas import NoticePayload
 from train.plan import Beat, RunPlan, RunReport, StopKind
 from train.reporting.event_sender import Emitted, Emitter
@@ -102,9 +103,12 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     if given is None:
         import_behind(*USUAL_MODULES)
     else:
-        find_run(given.kind)
+        with paused_collector():
+            find_run(given.kind)
     from train.failures.classify import classify
     from train.reporting.logs import run_log
+
+    gc.freeze()  # what is imported stays: collections need not look through it
 
     _let_debuggers_in()
     ray.get(driver.hello.remote(WorkerProcess.current(rank)))

@@ -138,6 +138,19 @@ def test_a_standby_run_that_dies_is_not_started_again_at_once(world: World):
     assert len(world.cluster.running) == 1
 
 
+def test_after_a_short_job_the_next_standby_run_starts_at_once(world: World):
+    world.keep_standby()
+    world.tick()
+    job_id = world.submit()
+    world.tick(after_s=1)
+    world.trains(job_id)
+    world.tick(after_s=1)
+    world.end_attempt(job_id, ReasonCode.OK)
+    world.tick(after_s=1)
+    world.tick()
+    assert len(standby_runs(world)) == 1
+
+
 @pytest.mark.parametrize("state", ["starting", "ready"])
 def test_a_standby_run_takes_the_next_job(world: World, state: str):
     world.keep_standby()

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.train.torch import TorchConfig
+from ray.train.v2._internal.execution.controller import controller
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision
 from ray.train.v2.api import data_parallel_trainer
 
 from cluster.policy import WorkerShape
-from cluster.runs.fixed_size import FixedSize
+from cluster.runs.fixed_size import PANDAS, FixedSize
 from cluster.runs.process_group import NoGroup
 from cluster.runs.trainer import LEFT_OUT, make_trainer
 
@@ -27,6 +28,7 @@ def names_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put them back at the end."""
     for name in REPLACED:
         monkeypatch.setattr(data_parallel_trainer, name, getattr(data_parallel_trainer, name))
+    monkeypatch.setattr(controller, PANDAS, getattr(controller, PANDAS))
 
 
 @pytest.mark.parametrize("shape", [None, WorkerShape(1, 2, 0)], ids=["standby", "one worker"])
@@ -69,6 +71,7 @@ def test_the_size_of_a_run_is_fixed_and_its_controller_asks_for_no_machines(
     assert isinstance(policy, FixedSize)
     # Everything that a controller calls, without a cluster, in which there could be a request.
     policy.after_controller_start(started["train_run_context"])
+    assert getattr(controller, PANDAS).DataFrame([{"step": 1}]) is None
     first = policy.make_decision_for_non_running_worker_group()
     assert (first.num_workers, first.resources_per_worker) == (2, {"CPU": 1})
     assert isinstance(policy.make_decision_for_running_worker_group(None, None), NoopDecision)
