@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
+from tests.browser.conftest import Held
 from tests.browser.scene import HOSTILE, JOBS
 
 
@@ -22,6 +23,19 @@ def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
     expect(rows.nth(1)).to_contain_text("sweep-rank-16")
     expect(page.get_by_text("sweep-rank-16 is number 2 in the queue.")).to_be_attached()
     assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-4"]
+
+    # Two moves at once reach the service in their order.
+    held = Held(page, "**/api/training/jobs/*/move", "POST")
+    up = page.get_by_role("button", name="Move sweep-rank-8 up", exact=True)
+    up.click()
+    held.wait()
+    expect(rows.nth(3)).to_contain_text("sweep-rank-8")
+    up.click()
+    expect(rows.nth(2)).to_contain_text("sweep-rank-8")
+    assert len(held.routes) == 1
+    held.release()
+    expect(page.get_by_text("sweep-rank-8 is number 3 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-8"]
 
     rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
     expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
@@ -171,10 +185,13 @@ def test_a_dataset_is_appended_to_a_queued_job(world, open_page):
 
 
 def test_a_job_is_deleted_only_after_the_question(world, open_page):
-    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
+    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}", may_fail=True)  # the page of the deleted job
     page.get_by_role("button", name="Actions for sweep-rank-2").click()
     page.get_by_role("menuitem", name="Delete the job").click()
     dialog = page.get_by_role("dialog", name="Delete sweep-rank-2?")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     assert world.job("sweep-rank-2")["status"] == "cancelled"
+    # Somebody else deletes it: the page does not show it as if it were there.
+    assert world.scene.api.delete(f"{JOBS}/{world.ids['sweep-rank-2']}").is_success
+    expect(page.get_by_role("heading", name="There is no such job")).to_be_visible()
