@@ -18,7 +18,7 @@ _MAX_LINE = 4_000
 _WARNING = re.compile(r"(?P<file>.+?):(?P<line>\d+): (?P<kind>\w*Warning): (?P<text>.*?)(?:\n  .*)?\n?", re.DOTALL)
 """What `warnings.formatwarning` makes; its last line is the source code."""
 _OF_DEVELOPERS = frozenset({"FutureWarning", "DeprecationWarning", "PendingDeprecationWarning"})
-"""Kinds that announce changes of a library: whoever submits jobs cannot act on them."""
+"""Kinds that announce changes of a library, on which users of the service cannot act."""
 
 
 class _RunHandler(logging.Handler):
