@@ -1,5 +1,6 @@
 """What people do on the pages: pause, cancel, resume with suggestions, order the queue, delete."""
 
+import json
 import re
 
 from playwright.sync_api import Locator, expect
@@ -185,13 +186,24 @@ def test_a_dataset_is_appended_to_a_queued_job(world, open_page):
 
 
 def test_a_job_is_deleted_only_after_the_question(world, open_page):
-    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}", may_fail=True)  # the page of the deleted job
+    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
     page.get_by_role("button", name="Actions for sweep-rank-2").click()
     page.get_by_role("menuitem", name="Delete the job").click()
     dialog = page.get_by_role("dialog", name="Delete sweep-rank-2?")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     assert world.job("sweep-rank-2")["status"] == "cancelled"
-    # Somebody else deletes it: the page does not show it as if it were there.
-    assert world.scene.api.delete(f"{JOBS}/{world.ids['sweep-rank-2']}").is_success
+
+
+def test_the_page_of_a_job_that_somebody_else_deletes_says_so(world, open_page):
+    job = world.ids["sweep-rank-2"]
+    page = open_page("/templates", may_fail=True)  # the job that is gone
+    stream = Held(page, "**/api/training/events/stream?*", "GET")
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("heading", name="sweep-rank-2")).to_be_visible()
+    assert world.scene.api.delete(f"{JOBS}/{job}").is_success
+    stream.wait()
+    message = json.dumps({"type": "deleted", "job_id": job})
+    headers = {"content-type": "text/event-stream"}
+    stream.routes[-1].fulfill(headers=headers, body=f"event: deleted\ndata: {message}\n\n")
     expect(page.get_by_role("heading", name="There is no such job")).to_be_visible()

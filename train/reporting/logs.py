@@ -47,8 +47,8 @@ class _RunHandler(logging.Handler):
 
 
 def shown_warning(text: str) -> str:
-    """A Python warning as followers see it: without folders of this machine, and empty for what only the developers of
-    an installed library can mend. The file of the job has all of it.
+    """A Python warning as followers see it: in one line without folders of this machine, and empty for what only the
+    developers of an installed library can mend. The file of the job has all of it.
     """
     found = _WARNING.fullmatch(text)
     if found is None:
@@ -56,7 +56,7 @@ def shown_warning(text: str) -> str:
     file = Path(found["file"])
     if found["kind"] in _OF_DEVELOPERS and {"site-packages", "dist-packages"} & set(file.parts):
         return ""
-    return f"{found['kind']}: {found['text']} ({file.name}, line {found['line']})"
+    return f"{found['kind']}: {' '.join(found['text'].split())} ({file.name}, line {found['line']})"
 
 
 @contextmanager

@@ -297,6 +297,7 @@ def test_follow_ends_with_the_outcome(cli, fake, job_file, end, code):
     assert "Something to know.\n" in run.err
     if end is JobStatus.COMPLETED:
         assert "ftlab download job-001" in run.err
+    assert ("ftlab why job-001" in run.err.splitlines()[-1]) == (end is JobStatus.FAILED)
 
 
 def test_follow_with_json_prints_one_document(cli, fake, job_file):

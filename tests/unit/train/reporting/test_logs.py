@@ -55,10 +55,8 @@ def test_a_warning_names_no_folder_and_what_only_a_library_can_mend_stays_in_the
 
     library = "/opt/venv/lib/python3.11/site-packages/transformers/modeling.py"
     assert shown_warning(formatted("FutureWarning", library)) == ""
-    assert shown_warning(formatted("UserWarning", library)) == "UserWarning: one\ntwo (modeling.py, line 12)"
-    assert (
-        shown_warning(formatted("FutureWarning", "/data/reward.py")) == "FutureWarning: one\ntwo (reward.py, line 12)"
-    )
+    assert shown_warning(formatted("UserWarning", library)) == "UserWarning: one two (modeling.py, line 12)"
+    assert shown_warning(formatted("FutureWarning", "/data/reward.py")) == "FutureWarning: one two (reward.py, line 12)"
     assert shown_warning("reward.py:3: UserWarning: one") == "UserWarning: one (reward.py, line 3)"
     assert shown_warning("anything else") == "anything else"
 
