@@ -58,8 +58,13 @@ def test_from_a_dropped_file_to_a_submitted_job(world, open_page):
     page.get_by_role("button", name="Use 64").click()
     expect(page.get_by_label("method.max_length", exact=True)).to_have_value("64")
 
-    page.get_by_label("Start from a template").select_option("advanced")
+    held: list[Route] = []
+    page.route("**/api/templates/advanced", lambda route: held.append(route))
+    with page.expect_request("**/api/templates/advanced"):
+        page.get_by_label("Start from a template").select_option("advanced")
     page.get_by_label("training.max_steps", exact=True).fill("20")
+    held.pop().continue_()
+    expect(page.get_by_label("lora.r", exact=True)).not_to_have_value("")
     page.get_by_label("a share of these rows").check()
     page.get_by_label("Name", exact=True).fill("sums")
     expect(page.get_by_text("Steps", exact=True)).to_be_visible(timeout=SHORT_MS)

@@ -59,6 +59,13 @@ it("takes a template with its comments, and keeps what belongs to the job", () =
   expect(after.text).toBe("# For tests.\ntuning: lora # small\nmodel: acme/tiny\ndataset: ds-1\n");
 });
 
+it("keeps what was set, changed or removed while a template was on its way", () => {
+  const chosenAt = draftOf("model: acme/tiny\nlora:\n  r: 4\ntraining:\n  seed: 1\n");
+  const now = draftOf("model: acme/tiny\ntraining:\n  seed: 2\n  max_steps: 20\n");
+  const after = withTemplate(now, "lora:\n  r: 8\ntraining:\n  max_steps: 5\n  warmup_steps: 3\n", chosenAt);
+  expect(after.config).toEqual({ model: "acme/tiny", training: { seed: 2, max_steps: 20, warmup_steps: 3 } });
+});
+
 it("leaves out settings that another method does not have", () => {
   const draft = draftOf("method:\n  type: sft\n  packing: true\n  max_length: 64\n");
   expect(withMethod(draft, "dpo", ["method.max_length", "lora.r"]).config).toEqual({ method: { type: "dpo", max_length: 64 } });

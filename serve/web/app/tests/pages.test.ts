@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { about, ago, bytes, counted, duration, money, number, percent } from "../src/format/format";
 import { actionsOf, lookOf, progressOf } from "../src/format/status";
-import { differences, flat } from "../src/jobs/configTree";
+import { differences, flat } from "../src/config/configTree";
 import { isAsSuggested, resumeBody, settingsOf, valueOf } from "../src/jobs/resumeBody";
 import { byPrompt } from "../src/jobs/samples";
 import { costsCsvAddress } from "../src/api/costs";

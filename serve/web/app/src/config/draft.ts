@@ -1,5 +1,6 @@
 /** The config of a new job as YAML text. The form changes the text, so that comments and order are kept. */
 import { Document, isMap, parseDocument } from "yaml";
+import { differences } from "./configTree";
 
 export type Config = Record<string, unknown>;
 
@@ -67,10 +68,14 @@ function textOf(document: ReturnType<typeof parseDocument>): string {
   return document.toString({ lineWidth: 100 });
 }
 
-/** The settings of a template in the place of the draft's, with its comments; what belongs to the job stays. */
-export function withTemplate(draft: Draft, template: string): Draft {
-  const own = Object.fromEntries(OWN.map((name) => [name, draft.config[name]]).filter(([, value]) => value !== undefined));
-  return withSettings(draftOf(template), own);
+/**
+ * The settings of a template in the place of the draft's, with its comments. What belongs to the job stays, and so
+ * does what was set after the template was chosen, while it was on its way.
+ */
+export function withTemplate(draft: Draft, template: string, chosenAt: Draft = draft): Draft {
+  const own = OWN.map((name) => [name, draft.config[name]]).filter(([, value]) => value !== undefined);
+  const later = differences([chosenAt.config, draft.config]).map(({ field, values }) => [field, values[1]]);
+  return withSettings(draftOf(template), Object.fromEntries([...own, ...later]) as Config);
 }
 
 /** The draft with another method; settings of a method that the new one does not have are removed. */

@@ -1,5 +1,5 @@
 import type { Job } from "../../api/client";
-import { differences, shown } from "../../jobs/configTree";
+import { differences, shown } from "../../config/configTree";
 import { configOf } from "../../jobs/facts";
 import { EmptyState } from "../../ui/Notes";
 import { labelsOf } from "./labels";

@@ -2,7 +2,7 @@ import { useState } from "react";
 import type { Job } from "../../api/client";
 import { saveFile } from "../../charts/save";
 import { dateTime } from "../../format/format";
-import { flat, shown } from "../../jobs/configTree";
+import { flat, shown } from "../../config/configTree";
 import { configOf } from "../../jobs/facts";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";

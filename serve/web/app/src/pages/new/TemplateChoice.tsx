@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { getTemplate, templateListQuery } from "../../api/templates";
-import { withTemplate } from "../../config/draft";
+import { templateListQuery } from "../../api/templates";
 import { ErrorNote } from "../../ui/Notes";
 import type { DraftControl } from "./useDraft";
 
@@ -10,23 +9,17 @@ export function TemplateChoice({ control }: { control: DraftControl }) {
   const list = useQuery(templateListQuery);
   const [chosen, setChosen] = useState("");
   const [error, setError] = useState<unknown>(null);
-  async function use(name: string) {
+  const use = (name: string) => {
     setChosen(name);
     setError(null);
-    if (!name) return;
-    try {
-      const template = await getTemplate(name);
-      control.set(withTemplate(control.draft, template.text));
-    } catch (failure) {
-      setError(failure);
-    }
-  }
+    if (name) control.take(name).catch(setError);
+  };
   const description = list.data?.find(({ name }) => name === chosen)?.description;
   return (
     <>
       <label className="field">
         Start from a template
-        <select value={chosen} onChange={(event) => void use(event.target.value)}>
+        <select value={chosen} onChange={(event) => { use(event.target.value); }}>
           <option value="">Choose a template</option>
           {list.data?.map(({ name, owner }) => <option key={name} value={name}>{name}{owner ? " (yours)" : ""}</option>)}
         </select>

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { getTemplate } from "../../api/templates";
 import { draftOf, EMPTY, withSettings, withTemplate, type Draft } from "../../config/draft";
 import { useQueryState } from "../../router/router";
@@ -12,6 +12,8 @@ export interface DraftControl {
   set: (draft: Draft) => void;
   change: (changes: Record<string, unknown>) => void;
   clear: () => void;
+  /** Fetches a template and takes its settings; what is set meanwhile stays. */
+  take: (template: string) => Promise<void>;
   /** Why a template in the address could not be used. */
   error: unknown;
 }
@@ -23,29 +25,41 @@ export function useDraft(): DraftControl {
   const [error, setError] = useState<unknown>(null);
   useEffect(() => { sessionStorage.setItem(KEPT, draft.text); }, [draft.text]);
 
-  const linked = LINKED.filter((name) => query.has(name)).map((name) => [name, query.get(name)]);
-  const template = query.get("template");
-  const asked = JSON.stringify([linked, template]);
+  const change = useCallback((changes: Record<string, unknown>) => { setDraft((before) => withSettings(before, changes)); }, []);
+  const latest = useRef(draft);
+  useEffect(() => { latest.current = draft; }, [draft]);
+  const asked = useRef("");
+  const take = useCallback(async (template: string) => {
+    asked.current = template;
+    const chosenAt = latest.current;
+    const { text } = await getTemplate(template);
+    if (asked.current === template) setDraft((before) => withTemplate(before, text, chosenAt));
+  }, []);
+
+  const linked = Object.fromEntries(LINKED.filter((name) => query.has(name)).map((name) => [name, query.get(name)]));
+  const link = JSON.stringify([linked, query.get("template")]);
   useEffect(() => {
-    const [settings, name] = JSON.parse(asked) as [[string, string][], string | null];
-    if (settings.length === 0 && name === null) return;
-    const take = (text?: string) => {
-      setDraft((before) => withSettings(text === undefined ? before : withTemplate(before, text), Object.fromEntries(settings)));
-      setQuery({ dataset: null, model: null, template: null });
+    const [settings, template] = JSON.parse(link) as [Record<string, unknown>, string | null];
+    if (Object.keys(settings).length === 0 && template === null) return;
+    const follow = async () => {
+      change(settings);
+      if (template !== null) await take(template);
     };
-    if (name === null) take();
-    else getTemplate(name).then(({ text }) => { take(text); }, setError);
-  }, [asked, setQuery]);
+    follow().catch(setError);
+    setQuery({ dataset: null, model: null, template: null });
+  }, [link, setQuery, change, take]);
 
   return {
     draft,
     set: setDraft,
-    change: (changes) => { setDraft((before) => withSettings(before, changes)); },
+    change,
     clear: () => {
+      asked.current = "";
       // At once: after a submission, this page is gone before its effects run.
       sessionStorage.removeItem(KEPT);
       setDraft(EMPTY);
     },
+    take,
     error,
   };
 }
