@@ -9,6 +9,7 @@ import typer
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.run_view import RunView
 from ftlab.cli.session import Session
+from ftlab.errors import JobEndedError
 from ftlab.formatting import duration, number
 from ftlab.schemas import Event, EventKind, Job
 from ftlab.status import JobKind
@@ -38,6 +39,21 @@ def follow_to_end(session: Session, job: Job, after: int) -> Job:
     session.output.talk(f"Completed after {took} at step {ended.step}{shown}.")
     session.output.talk(f"Download the model with 'ftlab download {ended.id}'.")
     return ended
+
+
+def follow_alone(session: Session, job: Job, after: int) -> None:
+    """Show the only job of a command until it has ended; as JSON, print it then, also where it has not completed.
+
+    Raises what `follow_to_end` raises.
+    """
+    try:
+        ended = follow_to_end(session, job, after)
+    except JobEndedError:
+        if session.output.as_json:
+            session.output.json(session.client.jobs.get(job.id))
+        raise
+    if session.output.as_json:
+        session.output.json(ended)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Turn `CONFIG.yaml`, `--template` and `--set` into a checked job config and the dataset files that it names."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,27 @@ def assign(document: dict[str, Any], assignment: str) -> None:
         if not isinstance(below, dict):
             raise InvalidRequestError(f"--set {assignment!r}: {part!r} is not a group of settings.", "invalid_option")
         place = below
-    place[path[-1]] = read_yaml(text, f"--set {name}")
+    place[path[-1]] = _assigned_value(text, f"--set {name}")
+
+
+def _assigned_value(text: str, source: str) -> Any:
+    """The value of an assignment. Raises `InvalidRequestError` where YAML would take the end of it for a comment."""
+    value = read_yaml(text, source)
+    if (comment := re.search(r"(?:^|\s)#.*", text)) and _is_ignored(text, comment.start(), value):
+        raise InvalidRequestError(
+            f"{source}: YAML takes {comment.group().strip()!r} for a comment; put the value in quotes of its own,"
+            " as in --set 'name=\"run #3\"'.",
+            "invalid_option",
+        )
+    return value
+
+
+def _is_ignored(text: str, start: int, value: Any) -> bool:
+    """Whether YAML reads the same value without what follows `start`; inside quotes, it does not."""
+    try:
+        return bool(read_yaml(text[:start], "The value") == value)
+    except InvalidRequestError:
+        return False
 
 
 def read_text(path: Path) -> str:

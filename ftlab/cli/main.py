@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from ftlab.cli.commands import app_with, command_in, names_for_bash, words_before_cursor
 from ftlab.cli.exits import ExitCode, exit_code_of
-from ftlab.errors import FineTuneLabError, JobEndedError
+from ftlab.errors import FineTuneLabError, JobEndedError, JobFailedError
 from ftlab.formatting import one_line, without_controls
 
 
@@ -35,6 +35,8 @@ def _explain(error: FineTuneLabError) -> None:
             print(f"  | {one_line(line)}", file=sys.stderr)
     request = f" (request {error.request_id})" if error.request_id and error.status >= 500 else ""
     print(without_controls(f"ftlab: {error.message}{request}"), file=sys.stderr)
+    if isinstance(error, JobFailedError):
+        print(f"See why, and how to continue, with 'ftlab why {error.job_id}'.", file=sys.stderr)
 
 
 def _what_failed(error: OSError) -> str:

@@ -86,14 +86,12 @@ def submit(
         report_submitted(session, job)
         return
     _say_submitted(session, job)
-    from ftlab.cli.follow import detaching, follow_to_end
+    from ftlab.cli.follow import detaching, follow_alone
 
     with detaching(session, job.id):
         if not session.output.as_json:
             _print_job(session, job)
-        ended = follow_to_end(session, job, after=0)
-    if session.output.as_json:
-        session.output.json(ended)
+        follow_alone(session, job, after=0)
 
 
 def _settings(

@@ -57,7 +57,7 @@ def wait(
 
     5: one failed, 6: one was cancelled, 7: timed out.
     """
-    from ftlab.cli.follow import detaching, follow_to_end
+    from ftlab.cli.follow import detaching, follow_alone
 
     if follow and (len(ids) > 1 or timeout_s is not None):
         raise typer.BadParameter("--follow works with one job only, and not with --timeout.")
@@ -65,9 +65,9 @@ def wait(
     with detaching(session, " ".join(job.id for job in jobs)):
         if follow:
             session.output.talk(f"{GLYPHS[jobs[0].status]} {jobs[0].message}")
-            ended = [follow_to_end(session, jobs[0], after=jobs[0].last_seq)]
-        else:
-            ended = _wait_for(session, jobs, timeout_s)
+            follow_alone(session, jobs[0], after=jobs[0].last_seq)
+            return
+        ended = _wait_for(session, jobs, timeout_s)
     if session.output.as_json:
         session.output.json(ended if len(ended) > 1 else ended[0])
     _exit_by(session, ended)

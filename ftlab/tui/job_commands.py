@@ -86,9 +86,9 @@ class JobCommands(MonitorBase):
     def action_resume_job(self) -> None:
         """Resume the selected job, with the changes that a dialog asks for."""
         if job := self._target(Action.RESUME):
-            self.run_worker(self._resume(job), group="act")
+            self.run_worker(self._resume(job, self._checkpoint_of(job)), group="ask", exclusive=True)
 
-    async def _resume(self, job: Job) -> None:
+    async def _resume(self, job: Job, checkpoint: str | None) -> None:
         analysis = None
         if job.status is JobStatus.FAILED:
             try:
@@ -103,14 +103,15 @@ class JobCommands(MonitorBase):
             if choice is not None:
                 self._carry_out(lambda: actions.resume(self.acts, job, choice))
 
-        self.push_screen(ResumeDialog(job, analysis, self.pane.selected_checkpoint or ""), answered)
+        if self._is_still_selected(job):
+            self.push_screen(ResumeDialog(job, analysis, checkpoint or ""), answered)
 
     def action_download(self) -> None:
         """Download the model, a checkpoint or the logs of the selected job."""
         if job := self._target(Action.DOWNLOAD):
-            self.run_worker(self._ask_download(job), group="act")
+            self.run_worker(self._ask_download(job, self._checkpoint_of(job)), group="ask", exclusive=True)
 
-    async def _ask_download(self, job: Job) -> None:
+    async def _ask_download(self, job: Job, checkpoint: str | None) -> None:
         try:
             checkpoints = await self.acts.jobs.checkpoints(job.id)
         except FineTuneLabError as error:
@@ -123,7 +124,8 @@ class JobCommands(MonitorBase):
                 self._carry_out(lambda: self._download(job, choice))
 
         choices = actions.downloadable(job, [checkpoint.name for checkpoint in checkpoints])
-        self.push_screen(DownloadDialog(job, choices, self.pane.selected_checkpoint), answered)
+        if self._is_still_selected(job):
+            self.push_screen(DownloadDialog(job, choices, checkpoint), answered)
 
     async def _download(self, job: Job, choice: DownloadChoice) -> str:
         path = await actions.download(self.acts, job, choice, lambda done, total: None)
@@ -134,11 +136,27 @@ class JobCommands(MonitorBase):
         job = self.selected_job
         if job is None:
             return None
+        if (gone := self.table.take_displaced()) is not None:
+            self._report(f"Job {gone!r} is not listed any more; {job.name!r} is selected now. Press again.", "warning")
+            return None
         problem = actions.why_not(action, job, is_readonly=self.is_readonly)
         if problem is None:
             return job
         self._report(problem, "warning")
         return None
+
+    def _checkpoint_of(self, job: Job) -> str | None:
+        """The checkpoint under the cursor, where the pane shows this job: it follows the table with a delay."""
+        shown = self.pane.detail
+        return self.pane.selected_checkpoint if shown is not None and shown.job.id == job.id else None
+
+    def _is_still_selected(self, job: Job) -> bool:
+        """Whether a dialog about the job may open after a request: neither another job nor another dialog is open."""
+        selected = self.selected_job
+        if selected is not None and selected.id == job.id and len(self.screen_stack) == 1:
+            return True
+        self._report(f"The dialog of {job.name!r} was not opened: you have moved on.", "information")
+        return False
 
     def _carry_out(self, request: Callable[[], Awaitable[str]]) -> None:
         """Send a request while the screen stays alive, report the result, and fetch the jobs again."""

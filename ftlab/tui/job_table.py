@@ -19,6 +19,8 @@ class JobTable(LineArea):
         self.selected_id: str | None = None
         self.filter = ""
         self.marked: frozenset[str] = frozenset()
+        self._displaced: str | None = None
+        """Name of the job that was selected until it was not listed any more: another one has its place."""
         self._snapshot: Snapshot | None = None
         self._shown: tuple[object, ...] = ()
         self._now = datetime.now(UTC)
@@ -39,6 +41,7 @@ class JobTable(LineArea):
         shown = (id(snapshot), self.filter, self.marked, now.replace(microsecond=0))
         if shown == self._shown:
             return
+        was_selected, was_filter = self.selected, self._shown[1:2] or (self.filter,)
         self._shown = shown
         self._snapshot, self._now = snapshot, now
         self.jobs = [job for job in snapshot.jobs if not self.filter or passes(job, self.filter)]
@@ -48,6 +51,8 @@ class JobTable(LineArea):
             at_end = min(self.cursor or 0, len(self.jobs) - 1)
             self.cursor = places[0] if places else at_end
             self.selected_id = self.jobs[self.cursor].id
+            if was_selected is not None and not places and was_filter == (self.filter,):
+                self._displaced = was_selected.name
             super().show(())
         else:
             self.cursor = None
@@ -69,8 +74,14 @@ class JobTable(LineArea):
     def move_cursor(self, index: int) -> None:
         """Select another job."""
         super().move_cursor(index)
+        self._displaced = None
         if self.selected is not None:
             self.selected_id = self.selected.id
+
+    def take_displaced(self) -> str | None:
+        """The name of the job that was selected before, once, where the selection has moved by itself since."""
+        name, self._displaced = self._displaced, None
+        return name
 
     def redraw(self) -> None:
         """Draw again, with the columns that fit."""

@@ -10,7 +10,7 @@ import optuna  # noqa: F401  the first view of a sweep would import it while a p
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route
 
 from serve.web.pages import STATIC
 from tests.browser.scene import PlayedRun, Scene, furnish
@@ -81,6 +81,34 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.live.close()
     world.server.stop()
     world.scene.store.close()
+
+
+class Held:
+    """Requests of a page that wait until a test lets them go on, to force an order."""
+
+    def __init__(self, page: Page, address: str, method: str) -> None:
+        self._page, self._method = page, method
+        self._is_holding = True
+        self.routes: list[Route] = []
+        page.route(address, lambda route: self._take(route))
+
+    def _take(self, route: Route) -> None:
+        if self._is_holding and route.request.method == self._method:
+            self.routes.append(route)
+        else:
+            route.continue_()
+
+    def wait(self) -> None:
+        """Wait for the first request."""
+        while not self.routes:
+            self._page.wait_for_timeout(20)
+
+    def release(self) -> None:
+        """Let the requests go on, and hold no others."""
+        self.wait()
+        self._is_holding = False
+        for route in self.routes:
+            route.continue_()
 
 
 OpenPage = Callable[..., Page]

@@ -1,9 +1,11 @@
 """What people do on the pages: pause, cancel, resume with suggestions, order the queue, delete."""
 
+import json
 import re
 
 from playwright.sync_api import Locator, expect
 
+from tests.browser.conftest import Held
 from tests.browser.scene import HOSTILE, JOBS
 
 
@@ -22,6 +24,19 @@ def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
     expect(rows.nth(1)).to_contain_text("sweep-rank-16")
     expect(page.get_by_text("sweep-rank-16 is number 2 in the queue.")).to_be_attached()
     assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-4"]
+
+    # Two moves at once reach the service in their order.
+    held = Held(page, "**/api/training/jobs/*/move", "POST")
+    up = page.get_by_role("button", name="Move sweep-rank-8 up", exact=True)
+    up.click()
+    held.wait()
+    expect(rows.nth(3)).to_contain_text("sweep-rank-8")
+    up.click()
+    expect(rows.nth(2)).to_contain_text("sweep-rank-8")
+    assert len(held.routes) == 1
+    held.release()
+    expect(page.get_by_text("sweep-rank-8 is number 3 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-8"]
 
     rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
     expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
@@ -178,3 +193,17 @@ def test_a_job_is_deleted_only_after_the_question(world, open_page):
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     assert world.job("sweep-rank-2")["status"] == "cancelled"
+
+
+def test_the_page_of_a_job_that_somebody_else_deletes_says_so(world, open_page):
+    job = world.ids["sweep-rank-2"]
+    page = open_page("/templates", may_fail=True)  # the job that is gone
+    stream = Held(page, "**/api/training/events/stream?*", "GET")
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("heading", name="sweep-rank-2")).to_be_visible()
+    assert world.scene.api.delete(f"{JOBS}/{job}").is_success
+    stream.wait()
+    message = json.dumps({"type": "deleted", "job_id": job})
+    headers = {"content-type": "text/event-stream"}
+    stream.routes[-1].fulfill(headers=headers, body=f"event: deleted\ndata: {message}\n\n")
+    expect(page.get_by_role("heading", name="There is no such job")).to_be_visible()

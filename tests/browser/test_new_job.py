@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from cluster.data.requests import WorkState, WorkStatus
 from ftlab.schemas.judges import JudgeServer
-from tests.browser.conftest import SHORT_MS
+from tests.browser.conftest import SHORT_MS, Held
 from tests.support.dropped_files import drop
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
 from train.data.tokens.row_lengths import RowLengths
@@ -131,6 +131,34 @@ def test_several_datasets_are_mixed_by_weight(world, open_page):
     page.get_by_role("button", name="Submit the job").click()
     config = submitted(world, page)["config"]
     assert (config["dataset"], config["dataset_weights"]) == ([second, first], [2.5, 1])
+
+
+def test_what_is_set_during_an_upload_stays(open_page):
+    page = open_new(open_page)
+    held = Held(page, "**/api/uploads/*/complete", "POST")
+    drop(page, "slow.csv", CSV)
+    held.wait()
+    page.get_by_label("lora.r", exact=True).fill("8")
+    page.get_by_label("Model", exact=True).fill(MODEL)
+    held.release()
+    expect(page.get_by_text("30 conversations, read as")).to_be_visible()
+    expect(page.get_by_label("lora.r", exact=True)).to_have_value("8")
+    expect(page.get_by_label("Model", exact=True)).to_have_value(MODEL)
+
+
+def test_an_upload_that_ends_later_does_not_leave_the_page_that_is_open_by_then(open_page):
+    page = open_page("/datasets")
+    held = Held(page, "**/api/uploads/*/complete", "POST")
+    drop(page, "left.csv", CSV)
+    held.wait()
+    page.get_by_role("link", name="Templates").click()
+    visited: list[str] = []
+    page.on("framenavigated", lambda frame: visited.append(frame.url))
+    with page.expect_response("**/api/uploads/*/complete"):
+        held.release()
+    page.get_by_role("link", name="Datasets").click()
+    expect(page.get_by_role("link", name="left.csv")).to_be_visible()
+    assert [address for address in visited if "/datasets/" in address] == []
 
 
 def test_rewards_and_sample_prompts_are_lists_of_fields(world, open_page):
@@ -269,6 +297,18 @@ def test_a_template_is_saved_used_changed_and_deleted(world, open_page):
 
     page.goto("/templates/small")
     page.get_by_label("Text of small").fill("# For quick tries.\nlora: {r: 2}\n")
+    page.get_by_role("button", name="Save the changes").click()
+    expect(page.get_by_role("button", name="Save the changes")).to_be_disabled()
+    # What is typed while the text is being saved stays.
+    held = Held(page, "**/api/templates/small", "PUT")
+    text = page.get_by_label("Text of small")
+    text.fill("lora: {r: 3}\n")
+    page.get_by_role("button", name="Save the changes").click()
+    held.wait()
+    text.fill("lora: {r: 2}\n")
+    held.release()
+    expect(page.get_by_role("button", name="Save the changes")).to_be_enabled()
+    expect(text).to_have_value("lora: {r: 2}\n")
     page.get_by_role("button", name="Save the changes").click()
     expect(page.get_by_role("button", name="Save the changes")).to_be_disabled()
     page.get_by_role("link", name="Use it").click()

@@ -121,6 +121,21 @@ def test_a_name_leads_to_the_job_and_the_filter_is_in_the_address(world, open_pa
     expect(page.locator("tbody tr")).to_have_count(1)
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("searchbox").fill("no such name")
+    page.get_by_role("link", name="all jobs").click()
+    expect(page.get_by_role("searchbox")).to_have_value("")
+    expect(page.get_by_text("support-v1")).to_be_visible()
+
+
+def test_a_link_to_what_was_deleted_says_so_and_shows_nothing_else(world, open_page):
+    page = open_page(f"/compare?jobs={world.ids['support-v1']},job-gone", may_fail=True)
+    page.get_by_role("button", name="Compare without job-gone").click()
+    page.wait_for_url(f"**/compare?jobs={world.ids['support-v1']}")
+    page.goto("/chat?model=model-gone")
+    expect(page.get_by_role("alert")).to_contain_text("There is no tuned model model-gone")
+    expect(page.get_by_label("Message")).to_have_count(0)
+    page.get_by_label("Tuned model").select_option(index=1)
+    expect(page.get_by_label("Message")).to_be_visible()
 
 
 def test_charts_of_a_comparison_and_marks_in_the_list(world, open_page):

@@ -17,8 +17,9 @@ MAX_LOG_LINES = 3
 MAX_POINTS = 5
 _MEMORY = frozenset({C.GPU_MEMORY, C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION, C.HOST_MEMORY})
 _OURS = ("ftlab.", "train.")
-_WARNING = re.compile(r"\w+\.py:\d+: \w*Warning: |^\s+warnings\.warn\(")
-"""Lines of Python's warnings, which say nothing about the end of a process."""
+_WARNING = re.compile(r"^\w*Warning: .* \(.+, line \d+\)$|\w+\.py:\d+: \w*Warning: |^\s+warnings\.warn\(")
+"""Lines of Python's warnings, which say nothing about the end of a process: as the log of a run has them, and as
+Python writes them."""
 _SILENT = frozenset({C.KILLED, C.STUCK, C.MACHINE_LOST})
 """Causes without an error of the run: its last log lines say the most."""
 

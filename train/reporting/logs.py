@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +12,13 @@ from pathlib import Path
 from ftlab.schemas import LogPayload
 from train.plan import RunLink
 
-_LOGGERS = ("ftlab.run", "transformers", "trl", "peft", "accelerate", "py.warnings")
+_WARNINGS = "py.warnings"
+_LOGGERS = ("ftlab.run", "transformers", "trl", "peft", "accelerate", _WARNINGS)
 _MAX_LINE = 4_000
+_WARNING = re.compile(r"(?P<file>.+?):(?P<line>\d+): (?P<kind>\w*Warning): (?P<text>.*?)(?:\n  .*)?\n?", re.DOTALL)
+"""What `warnings.formatwarning` makes; its last line is the source code."""
+_OF_DEVELOPERS = frozenset({"FutureWarning", "DeprecationWarning", "PendingDeprecationWarning"})
+"""Kinds that announce changes of a library, on which users of the service cannot act."""
 
 
 class _RunHandler(logging.Handler):
@@ -31,12 +37,26 @@ class _RunHandler(logging.Handler):
             at = datetime.fromtimestamp(record.created, UTC).isoformat()
             with suppress(OSError):  # a full disk ends the run at the next checkpoint, never at a line
                 self._stream.write(json.dumps({"at": at, "level": level, "text": line[:_MAX_LINE]}) + "\n")
+        for line in (text if record.name != _WARNINGS else shown_warning(text)).splitlines():
             self._link.emit(LogPayload(level=level, text=line[:_MAX_LINE]))
 
     def close(self) -> None:
         with suppress(OSError):
             self._stream.close()
         super().close()
+
+
+def shown_warning(text: str) -> str:
+    """A Python warning as followers see it: in one line without folders of this machine, and empty for what only the
+    developers of an installed library can mend. The file of the job has all of it.
+    """
+    found = _WARNING.fullmatch(text)
+    if found is None:
+        return text
+    file = Path(found["file"])
+    if found["kind"] in _OF_DEVELOPERS and {"site-packages", "dist-packages"} & set(file.parts):
+        return ""
+    return f"{found['kind']}: {' '.join(found['text'].split())} ({file.name}, line {found['line']})"
 
 
 @contextmanager

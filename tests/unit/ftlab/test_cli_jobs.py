@@ -565,7 +565,13 @@ def test_a_job_that_fails_while_it_is_followed_gives_its_reason_once(cli, fake):
     fake.faults = [None, lambda _: job.move(JobStatus.FAILED, "Out of memory; use a smaller batch.", "device_oom")]
     run = cli("wait", "-f", "job-001")
     assert (run.code, run.err.count("Out of memory")) == (5, 1)
-    assert run.err.endswith("ftlab: Job job-001 failed: Out of memory; use a smaller batch.\n")
+    assert run.err.splitlines()[-2:] == [
+        "ftlab: Job job-001 failed: Out of memory; use a smaller batch.",
+        "See why, and how to continue, with 'ftlab why job-001'.",
+    ]
+    as_json = cli("wait", "-f", "job-001", "--json")
+    assert (as_json.code, as_json.json["status"]) == (5, "failed")
+    assert "Out of memory" in json.loads(as_json.err)["error"]["message"]
 
 
 def test_unreachable(cli, unused_port, monkeypatch):

@@ -36,12 +36,19 @@ def test_submit_prints_the_id(cli, fake, job_file):
 
 def test_set_overrides(cli, fake, job_file):
     run = cli(
-        "submit", job_file, "--set", "training.max_steps=3", "--set", "name=no", "--set", "lora.target_modules=[q, v]"
+        "submit",
+        job_file,
+        "--set",
+        "training.max_steps=3",
+        "--set",
+        "name='no #2'",
+        "--set",
+        "lora.target_modules=[q, v]",
     )
     assert run.code == 0
     config = fake.jobs["job-001"].config
     assert config["training"]["max_steps"] == 3
-    assert config["name"] == "no"
+    assert config["name"] == "no #2"
     assert config["lora"]["target_modules"] == ["q", "v"]
 
 
@@ -60,6 +67,8 @@ def test_set_overrides(cli, fake, job_file):
         ("=3", "must look like"),
         ("model.x=3", "'model' is not a group of settings"),
         ("name=[", "--set name, line 1"),
+        ("name=run #3", "--set name: YAML takes '#3' for a comment"),
+        ("name=#3", "takes '#3' for a comment"),
     ],
 )
 def test_wrong_overrides_are_usage_errors_in_one_line(cli, fake, job_file, assignment, message):
@@ -288,6 +297,7 @@ def test_follow_ends_with_the_outcome(cli, fake, job_file, end, code):
     assert "Something to know.\n" in run.err
     if end is JobStatus.COMPLETED:
         assert "ftlab download job-001" in run.err
+    assert ("ftlab why job-001" in run.err.splitlines()[-1]) == (end is JobStatus.FAILED)
 
 
 def test_follow_with_json_prints_one_document(cli, fake, job_file):

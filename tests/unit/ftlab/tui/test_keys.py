@@ -200,6 +200,47 @@ def test_pause_and_move_to_the_front():
     run(test)
 
 
+def test_a_key_does_not_act_on_a_job_that_took_the_place_of_the_selected_one():
+    async def test():
+        first, second = running("job-a", name="a"), running("job-b", name="b")
+        async with monitor([first, second]) as (app, pilot):
+            app.feed.put(snapshot_of([second]))
+            await until(lambda: app.selected_job.name == "b")
+            await press(app, pilot, "p")
+            assert app.acts.jobs.calls == []
+            assert notices(app) == ["Job 'a' is not listed any more; 'b' is selected now. Press again."]
+            await press(app, pilot, "p")
+            await until(lambda: app.acts.jobs.calls == [("pause", "job-b")])
+
+    run(test)
+
+
+def test_a_dialog_that_is_ready_late_opens_once_and_not_over_another_job():
+    async def test():
+        async with monitor([failed(), ended("job-p", S.PAUSED)]) as (app, pilot):
+            answered, read = asyncio.Event(), app.acts.jobs.failure
+
+            async def failure(job):
+                await answered.wait()
+                return await read(job)
+
+            await press(app, pilot, "G")
+            assert app.selected_job.name == "bad"
+            app.acts.jobs.failure = failure
+            await press(app, pilot, "R", "R")
+            answered.set()
+            await opened(app, pilot, ResumeDialog)
+            await press(app, pilot, "escape")
+            assert len(app.screen_stack) == 1
+            answered.clear()
+            await press(app, pilot, "R", "g")
+            answered.set()
+            await until(lambda: notices(app) == ["The dialog of 'bad' was not opened: you have moved on."])
+            assert len(app.screen_stack) == 1
+
+    run(test)
+
+
 def test_a_priority_has_bounds():
     async def test():
         async with monitor() as (app, pilot):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlab.schemas import EventPayload, LogPayload
 from train.plan import ModelLoaded, StopKind
-from train.reporting.logs import run_log
+from train.reporting.logs import run_log, shown_warning
 
 
 class Link:
@@ -42,10 +42,23 @@ def test_lines_go_to_the_file_and_to_followers(tmp_path: Path):
         logging.getLogger("transformers.trainer").info("not this")
         warnings.warn("odd", stacklevel=1)
     assert texts(link)[:3] == [("info", "Grüße"), ("info", "zweite Zeile"), ("warning", "careful")]
-    assert "odd" in texts(link)[3][1]
+    assert texts(link)[3][1].startswith("UserWarning: odd (test_logs.py, line ")
     assert {type(event) for event in link.events} == {LogPayload}
-    assert [(line["level"], line["text"]) for line in read(file)] == texts(link)
+    assert [(line["level"], line["text"]) for line in read(file)][:3] == texts(link)[:3]
+    assert str(Path(__file__)) in read(file)[3]["text"]
     assert read(file)[0]["at"].endswith("+00:00")
+
+
+def test_a_warning_names_no_folder_and_what_only_a_library_can_mend_stays_in_the_file(tmp_path: Path):
+    def formatted(kind: str, file: str) -> str:
+        return f"{file}:12: {kind}: one\ntwo\n  warnings.warn(\n"
+
+    library = "/opt/venv/lib/python3.11/site-packages/transformers/modeling.py"
+    assert shown_warning(formatted("FutureWarning", library)) == ""
+    assert shown_warning(formatted("UserWarning", library)) == "UserWarning: one two (modeling.py, line 12)"
+    assert shown_warning(formatted("FutureWarning", "/data/reward.py")) == "FutureWarning: one two (reward.py, line 12)"
+    assert shown_warning("reward.py:3: UserWarning: one") == "UserWarning: one (reward.py, line 3)"
+    assert shown_warning("anything else") == "anything else"
 
 
 def test_a_traceback_is_kept_line_by_line_and_long_lines_are_cut(tmp_path: Path):

@@ -41,9 +41,9 @@ export default function ChatPage() {
       {list.isPending && <Loading lines={6} />}
       {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
       {isMissing && !hasNextPage && models.length > 0 && (
-        <p className="note note-bad" role="alert">
-          There is no tuned model <code>{wanted}</code>; it may have been deleted. Choose another one above.
-        </p>
+        <div className="note note-bad" role="alert">
+          <p>There is no tuned model <code>{wanted}</code>; it may have been deleted. Choose another one above.</p>
+        </div>
       )}
       {list.isSuccess && models.length === 0 && (
         <EmptyState title="No tuned models yet">

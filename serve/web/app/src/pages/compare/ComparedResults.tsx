@@ -1,6 +1,6 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { http, unwrap, type Job, type Schemas } from "../../api/client";
-import { count, duration, NONE, number } from "../../format/format";
+import { count, duration, money, NONE, number } from "../../format/format";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
 import { labelsOf } from "./labels";
@@ -115,7 +115,7 @@ function RunRow({ run, index, label }: { run: Run; index: number; label: string 
       <td>{run.evaluation_group ? String.fromCharCode(64 + run.evaluation_group) : NONE}</td>
       <td className="numeric">{number(run.tokens_per_s)}</td>
       <td className="numeric">{duration(run.run_time_s)}</td>
-      <td className="numeric">{run.cost ? `${number(Number(run.cost.amount))} ${run.cost.currency}` : NONE}</td>
+      <td className="numeric">{run.cost ? money(run.cost.amount, run.cost.currency) : NONE}</td>
     </tr>
   );
 }
