@@ -35,6 +35,20 @@ def test_a_submit_is_one_transaction_of_few_statements(client, config, headers, 
     assert [statement for statement in seen if statement.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
 
 
+def test_a_notice_about_a_new_job_costs_no_statement(client, config, huggingface):
+    counts = []
+    for answers in ({}, {config["model"]: None}):
+        huggingface.answers = answers
+        client.post(JOBS, json=config)
+        with statements() as seen:
+            job = client.post(JOBS, json=config).json()
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+    events = client.get(f"{JOBS}/{job['id']}/events").json()["data"]
+    assert [(event["seq"], event["kind"]) for event in events] == [(1, "status"), (2, "notice")]
+    assert job["last_seq"] == 2
+
+
 def test_a_list_costs_the_same_whatever_its_length(client, config):
     counts = []
     for _ in range(2):
