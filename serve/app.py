@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ftlab.version import installed_version
@@ -26,6 +27,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
+from serve.http.route_groups import RouteGroup
 from serve.jobs import chain_routes, kind_options, templates
 from serve.jobs import routes as jobs
 from serve.jobs.checkpoints import routes as checkpoints
@@ -126,7 +128,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        routes=_api_routes(),
+        routes=_route_groups(),
         middleware=[
             Middleware(CountRequests),
             Middleware(AuditRequests),
@@ -156,10 +158,26 @@ def _api_routes() -> list[BaseRoute]:
     check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     api = APIRouter()
     for router in STRICT_ROUTERS:
-        api.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
+        api.include_router(router, dependencies=[Depends(_strict_guard)])
     for router in LENIENT_ROUTERS:
         api.include_router(router, dependencies=[Depends(guard)])
     return api.routes
+
+
+@cache
+def _route_groups() -> list[BaseRoute]:
+    """The routes of the API as requests search them."""
+    routers = STRICT_ROUTERS + LENIENT_ROUTERS
+    return [
+        RouteGroup(included, (getattr(route, "path", "") for route in router.routes))
+        for included, router in zip(_api_routes(), routers, strict=True)
+    ]
+
+
+async def _strict_guard(request: Request) -> None:
+    """Dependency of the strict routers: one for both checks, as FastAPI works through each dependency of a request."""
+    await guard(request)
+    await query.refuse_unknown(request)
 
 
 @cache

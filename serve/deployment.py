@@ -78,5 +78,7 @@ def build(args: dict[str, str]) -> Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
         health_check_period_s=5,
+        # Two writes to Ray's logs for every request; `/metrics` counts requests, and the audit log has the changes.
+        logging_config={"enable_access_log": False},
         ray_actor_options={"num_cpus": 0, "resources": ON_HEAD},
     ).bind()

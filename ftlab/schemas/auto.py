@@ -28,6 +28,8 @@ AUTO_SETTINGS = (
     "training.dataloader_num_workers",
 )
 """Every setting that accepts `auto`."""
+_AUTO_FIELDS = tuple((name, *name.split(".")) for name in AUTO_SETTINGS)
+_AUTO_GROUPS = frozenset(group for _, group, _ in _AUTO_FIELDS)
 
 
 class OrAuto:
@@ -74,7 +76,8 @@ def setting(config: "BaseJobConfig", name: str) -> Any:
 
 def auto_settings(config: "BaseJobConfig") -> list[str]:
     """The settings of a config that are `auto`, by their dotted names."""
-    return [name for name in AUTO_SETTINGS if is_auto(setting(config, name))]
+    groups = {group: getattr(config, group, None) for group in _AUTO_GROUPS}
+    return [name for name, group, field in _AUTO_FIELDS if is_auto(getattr(groups[group], field, None))]
 
 
 def as_submitted(config: "BaseJobConfig", names: Iterable[str]) -> dict[str, Any]:

@@ -197,10 +197,11 @@ def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -
 def job_of_folder(ref: ModelRef, settings: Settings) -> str | None:
     """The job whose folder holds a model that is given by its path or found in the models folder, also over links."""
     folder = Path(ref.id) if ref.kind == "path" else _local_folder(ref, settings)
-    jobs_folder = (settings.home / "jobs").resolve()
-    if folder is None or not (found := folder.resolve()).is_relative_to(jobs_folder) or found == jobs_folder:
+    if folder is None:
         return None
-    return found.relative_to(jobs_folder).parts[0]
+    jobs_folder = os.path.join(os.path.realpath(settings.home / "jobs"), "")
+    inside = os.path.realpath(folder).removeprefix(jobs_folder)
+    return None if os.path.isabs(inside) else inside.partition(os.sep)[0]
 
 
 def short_name(ref: ModelRef) -> str:
@@ -219,8 +220,10 @@ def _of_base(error: FineTuneLabError) -> FineTuneLabError:
 
 def _local_folder(ref: ModelRef, settings: Settings) -> Path | None:
     """The local folder of a model, if there is one; a reference with a revision always means Hugging Face."""
-    folder = settings.home / "models" / ref.id.replace("/", "--")
-    return folder if ref.revision is None and os.path.isdir(folder) else None
+    if ref.revision is not None:
+        return None
+    folder = settings.home / f"models/{ref.id.replace('/', '--')}"
+    return folder if os.path.isdir(folder) else None
 
 
 def _find_record(ref: ModelRef, tx: Transaction, owner: str) -> JobRecord | ModelRecord:

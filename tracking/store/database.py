@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, mak
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 from tracking.store.column_types import dump_json
@@ -162,16 +163,28 @@ def _sqlite_engines(url: URL, busy_timeout_s: float, log_pages: int) -> tuple[En
     )
     event.listen(writer, "connect", _sqlite_setup(busy_timeout_s, log_pages, query_only=False))
     event.listen(reader, "connect", _sqlite_setup(busy_timeout_s, log_pages, query_only=True))
-    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    _begin_with(writer, "BEGIN IMMEDIATE")
+    _begin_with(reader, "BEGIN")
     return writer, reader
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    """Begin each transaction of an engine with this statement.
+
+    With a listener instead, SQLAlchemy would look for listeners before and after each statement too.
+    """
+
+    def begin(dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.cursor().execute(statement)
+
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]
 
 
 def _sqlite_setup(
     busy_timeout_s: float, log_pages: int, *, query_only: bool
 ) -> Callable[[sqlite3.Connection, Any], None]:
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver must not begin transactions itself; the "begin" events do.
+        # The driver must not begin transactions itself; `_begin_with` does.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
         _use_write_ahead_log(connection, busy_timeout_s)

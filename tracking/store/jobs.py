@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, bindparam, case, func, insert, select, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.schemas import AnyJobConfig, JobConfig, StatusPayload
+from ftlab.schemas import AnyJobConfig, JobConfig, NoticePayload, StatusPayload
 from ftlab.schemas.auto import as_submitted
 from ftlab.status import (
     ATTEMPT_STATUSES,
@@ -74,8 +74,9 @@ class JobRepository(JobQueue):
         source_job_ids: Collection[str] = (),
         auto: dict[str, Any] | None = None,
         sweep_id: str | None = None,
+        notices: Sequence[NoticePayload] = (),
     ) -> JobRecord:
-        """Add a job at the end of its priority in the queue, with its first event.
+        """Add a job at the end of its priority in the queue, with its first events: its status, and `notices`.
 
         `body_sha256` is kept with an idempotency key. `model_revision` pins the base model from the start; by default
         the first attempt does. `base_job_id` is the job whose files it starts from, and `source_job_ids` are those
@@ -98,6 +99,7 @@ class JobRepository(JobQueue):
             "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
+            "last_seq": 1 + len(notices),
         }
         try:
             more = {"config": submitted, "resolved_config": resolved, "base_job_id": base_job_id}
@@ -111,7 +113,8 @@ class JobRepository(JobQueue):
         except IntegrityError as error:
             raise DuplicateError("The idempotency key or the job id has been used before.") from error
         record = JobRecord(queue_seq=queue_seq, submitted_config=submitted, config=resolved, **values)
-        self._write_status(record.ref, record.last_seq, record.status, record.message, None, now)
+        first = [StatusPayload(status=record.status, message=record.message, reason=None), *notices]
+        write_events(self._connection, record.ref, record.last_seq, [NewEvent(payload, now) for payload in first])
         return record
 
     def move(
@@ -393,4 +396,4 @@ NEW_JOB: dict[str, Any] = {
         *("started_at", "paused_at", "finished_at"),
     )
 )
-"""The fields of every new job; its first event says that it is queued."""
+"""The fields of a new job whose only event says that it is queued."""

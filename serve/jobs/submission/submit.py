@@ -21,7 +21,7 @@ from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.quota_checks import check_submit
 from tracking.store import Transaction
 from tracking.store.ids import new_id
-from tracking.store.records import JobRecord, NewEvent
+from tracking.store.records import JobRecord
 
 DEFAULT_RESOURCES = Resources()
 
@@ -206,6 +206,7 @@ def _add(tx: Transaction, services: Services, owner: str, submission: Submission
         base_job_id=new.base_job_id,
         source_job_ids=new.source_job_ids,
         auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
+        notices=new.notices,
     )
     if len(new.config.datasets) > 1:
         tx.job_files.add(record.id, new.config.datasets, now=record.created_at)
@@ -214,8 +215,6 @@ def _add(tx: Transaction, services: Services, owner: str, submission: Submission
     if parents:
         tx.chains.add(record.id, parents)
         record = replace(record, waiting_for=_note_waiting(tx, record.id))
-    if notices := [NewEvent(notice, record.created_at) for notice in new.notices]:
-        record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
     return record
 
 

@@ -61,6 +61,7 @@ def test_the_application_has_the_settings_replicas(replica, monkeypatch):
     assert options.num_replicas == 3
     assert options.max_ongoing_requests == deployment.MAX_ONGOING_REQUESTS
     assert options.ray_actor_options["num_cpus"] == 0
+    assert options._deployment_config.logging_config["enable_access_log"] is False
     assert build({"replicas": "1"})._bound_deployment.num_replicas == 1
 
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, MalformedRequestError
 from ftlab.schemas import JobConfig
-from serve.http.json_body import JsonBody, JsonRoute, canonical, parse_object, validate
+from serve.http.json_body import MAX_DEPTH, JsonBody, JsonRoute, canonical, parse_object, validate
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def test_broken_json_is_placed(raw, place):
         b'{"a": 1, "a": 2}',
         b'{"a": ' + b"9" * 5000 + b"}",
         b'{"a":' * 100 + b"1" + b"}" * 100,
+        b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH,
         b'{"a":' + b"[" * 200_000,
         b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
     ],
@@ -60,6 +61,11 @@ def test_json_that_is_no_acceptable_object_is_refused(raw):
     with pytest.raises(FineTuneLabError) as caught:
         parse_object(raw)
     assert caught.value.code in ("invalid_body", "malformed_json")
+
+
+def test_the_deepest_body_has_one_level_less_than_values_may_have():
+    raw = b'{"a":' * (MAX_DEPTH - 1) + b"1" + b"}" * (MAX_DEPTH - 1)
+    assert json.dumps(parse_object(raw), separators=(",", ":")).encode() == raw
 
 
 def test_of_very_many_unknown_keys_the_first_is_looked_up(monkeypatch):

@@ -19,6 +19,18 @@ def test_numbers_follow_each_other(store: Store) -> None:
         assert tx.events.after(job.id, 1) == first + second
 
 
+def test_a_new_job_begins_its_log_with_its_status_and_its_notices(store: Store) -> None:
+    notices = [NoticePayload(code="first", message="A note."), NoticePayload(code="second", message="One more.")]
+    job = add_job(store, notices=notices)
+    assert job.last_seq == get_job(store, job.id).last_seq == 3
+    with store.begin() as tx:
+        tx.events.append(job.ref, [log_event("a")])
+    with store.read() as tx:
+        events = tx.events.after(job.id, 0)
+    assert [event.seq for event in events] == [1, 2, 3, 4]
+    assert [event.data.get("code") for event in events] == [None, "first", "second", None]
+
+
 def test_nothing_to_append(store: Store) -> None:
     with store.begin() as tx:
         assert tx.events.append(JobRef("job-none", 0), []) == []
