@@ -2,9 +2,12 @@
 
 import gc
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import pytest
+
+from tests.support.rewritten_asserts import rewrite_on_all_cores
 
 TRAIN = "tests/unit/train"
 TOGETHER = (
@@ -22,6 +25,21 @@ TOGETHER = (
 def _together(nodeid: str) -> str | None:
     """The name of the group that a test belongs to."""
     return next((files[0] for files in TOGETHER if nodeid.startswith(files)), None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    rewrite_on_all_cores(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile: what is imported stays, and is looked at again and again for several seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
