@@ -1,11 +1,10 @@
-"""Rewrites the assert statements of test modules on all cores, before the processes of pytest-xdist import them.
+"""Rewrites the assert statements of test modules, each once, before the processes of pytest-xdist import them.
 
 pytest keeps what it has rewritten beside each module. The processes import the modules in the same order at the same
 time, so each would rewrite them all for itself: ten thousand asserts, a quarter of a minute.
 """
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,14 +15,14 @@ from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write
 NAMES = ("test_*.py", "conftest.py")
 
 
-def rewrite_on_all_cores(config: pytest.Config) -> None:
-    """Rewrite the modules of the files and folders that the command line names."""
+def rewrite_together(config: pytest.Config, num_processes: int) -> None:
+    """Rewrite the modules of the files and folders that the command line names, in several processes."""
     if sys.dont_write_bytecode or config.getoption("assertmode") != "rewrite":
         return
     modules = modules_in(Path(argument.partition("::")[0]).absolute() for argument in config.args)
     fork = multiprocessing.get_context("fork")  # which takes the config as it is
-    cores = os.cpu_count() or 1
-    processes = [fork.Process(target=rewrite, args=(modules[core::cores], config)) for core in range(cores)]
+    parts = [modules[number::num_processes] for number in range(num_processes)]
+    processes = [fork.Process(target=rewrite, args=(part, config)) for part in parts]
     for process in processes:
         process.start()
     for process in processes:

@@ -2,12 +2,12 @@
 
 import gc
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
-from tests.support.rewritten_asserts import rewrite_on_all_cores
+from tests.support.rewritten_asserts import rewrite_together
 
 TRAIN = "tests/unit/train"
 TOGETHER = (
@@ -28,8 +28,8 @@ def _together(nodeid: str) -> str | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    rewrite_on_all_cores(config)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    rewrite_together(config, len(specs))
 
 
 @pytest.hookimpl(wrapper=True)
