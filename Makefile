@@ -12,6 +12,8 @@ REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # A process holds torch, about 1 GB, and the fixtures of the files it was given.
+# Modules that are compiled again and again, and asserts rewritten, cost every process of a test seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e faults slow audit fuzz chaos bench clean
 .DEFAULT_GOAL := help
@@ -89,7 +91,7 @@ unit: $(VENV)/.installed-dev ## tests without a cluster
 	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) $(PARALLEL) --junitxml=$(REPORTS)/unit.xml
 
 browser: $(VENV)/.installed-dev web chromium ## the web app in Chromium, without a cluster
-	$(BIN)/python -m pytest tests/browser -m $(QUICK) --junitxml=$(REPORTS)/browser.xml
+	$(BIN)/python -m pytest tests/browser -m $(QUICK) -n 2 --dist loadfile --junitxml=$(REPORTS)/browser.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml

@@ -10,7 +10,7 @@ import optuna  # noqa: F401  the first view of a sweep would import it while a p
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect
 
 from serve.web.pages import STATIC
 from tests.browser.scene import PlayedRun, Scene, furnish
@@ -21,6 +21,7 @@ __all__ = ["chromium"]
 WIDE = {"width": 1280, "height": 800}
 SHORT_MS = 15_000
 """How long a page may take; the machine may be busy."""
+expect.set_options(timeout=SHORT_MS)
 
 
 class Server:

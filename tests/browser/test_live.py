@@ -7,11 +7,16 @@ from playwright.sync_api import expect
 STREAM = "/api/training/events/stream"
 
 
-def requests_of(page) -> list[str]:
-    """The paths that the page asks for from now on."""
+def requests_of(page, quiet_ms: int) -> list[str]:
+    """The paths that the page asks for, once it has asked for nothing for `quiet_ms`."""
     paths: list[str] = []
     page.on("request", lambda request: paths.append(request.url))
-    return paths
+    for _ in range(20):
+        page.wait_for_timeout(quiet_ms)
+        if not paths:
+            return paths
+        paths.clear()
+    raise AssertionError("the page does not rest")
 
 
 def hide(page, hidden: bool) -> None:
@@ -29,8 +34,7 @@ def test_steps_appear_as_they_are_trained_without_a_request(world, open_page):
     row = open_page("/")
     expect(page.get_by_text("80 of 200 steps")).to_be_visible()
     expect(page.locator(".plot canvas").first).to_be_visible()
-    page.wait_for_timeout(1500)
-    asked = requests_of(page)
+    asked = requests_of(page, quiet_ms=1500)
     world.live.train(range(81, 85))
     expect(page.get_by_text("84 of 200 steps")).to_be_visible()
     expect(row.get_by_text("84 of 200 steps")).to_be_visible()
@@ -44,9 +48,8 @@ def test_steps_appear_as_they_are_trained_without_a_request(world, open_page):
 def test_a_hidden_tab_does_nothing_and_then_catches_up(world, open_page):
     page = open_page(f"/jobs/{world.ids['support-v2']}")
     expect(page.get_by_text("84 of 200 steps")).to_be_visible()
-    page.wait_for_timeout(500)
+    asked = requests_of(page, quiet_ms=500)
     hide(page, True)
-    asked = requests_of(page)
     world.live.train(range(85, 90))
     page.wait_for_timeout(1500)
     assert asked == []
@@ -80,8 +83,7 @@ def test_after_the_last_job_has_ended_the_page_rests(world, open_page):
     expect(page.get_by_role("link", name="Download the model")).to_be_visible()
     # What the last events made stale is read once more, and the last samples of the devices some seconds later.
     page.clock.run_for(17_000)
-    page.wait_for_timeout(1000)
-    asked = requests_of(page)
+    asked = requests_of(page, quiet_ms=1000)
     page.clock.run_for(12_000)  # in all less than the silence after which the page takes its stream for dead
     page.wait_for_timeout(300)
     assert [path for path in asked if STREAM not in path] == []

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from cluster.data.requests import WorkState, WorkStatus
 from ftlab.schemas.judges import JudgeServer
-from tests.browser.conftest import SHORT_MS, Held
+from tests.browser.conftest import Held
 from tests.support.dropped_files import drop
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
 from train.data.tokens.row_lengths import RowLengths
@@ -31,7 +31,7 @@ def answers(world):
 def open_new(open_page, query: str = "", **options: Any) -> Page:
     """The page of a new job, once it knows the settings of the service."""
     page: Page = open_page(f"/new{query}", **options)
-    expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=SHORT_MS)
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
     return page
 
 
@@ -67,7 +67,7 @@ def test_from_a_dropped_file_to_a_submitted_job(world, open_page):
     expect(page.get_by_label("lora.r", exact=True)).not_to_have_value("")
     page.get_by_label("a share of these rows").check()
     page.get_by_label("Name", exact=True).fill("sums")
-    expect(page.get_by_text("Steps", exact=True)).to_be_visible(timeout=SHORT_MS)
+    expect(page.get_by_text("Steps", exact=True)).to_be_visible()
     page.get_by_role("button", name="Submit the job").click()
     config = submitted(world, page)["config"]
     assert (config["name"], config["model"], config["eval_split"]) == ("sums", MODEL, 0.1)
@@ -192,7 +192,7 @@ def test_rewards_and_sample_prompts_are_lists_of_fields(world, open_page):
     assert config["method"]["rewards"] == [{"type": "regex", "pattern": "^yes"}, {"type": "length", "max_length": 20}]
     assert config["training"]["sample_prompts"] == ["What is 1 + 1?", "Say\nyes"]
     page.get_by_role("button", name="Form").click()
-    expect(page.get_by_role("button", name="Submit the job")).to_be_enabled(timeout=SHORT_MS)
+    expect(page.get_by_role("button", name="Submit the job")).to_be_enabled()
 
 
 def test_rows_in_pairs_choose_a_method_that_learns_from_them(open_page):

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -22,6 +23,16 @@ TOGETHER = (
 def _together(nodeid: str) -> str | None:
     """The name of the group that a test belongs to."""
     return next((files[0] for files in TOGETHER if nodeid.startswith(files)), None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile: what is imported stays, and is looked at again and again for several seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
