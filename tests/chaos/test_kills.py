@@ -93,7 +93,7 @@ def test_no_job_is_lost_when_a_part_is_killed(scene: Scene, kill: Kill) -> None:
 
 def test_a_worker_killed_while_it_writes_a_checkpoint_and_one_that_hangs_are_tried_again(scene: Scene) -> None:
     """The first is resumed from the checkpoint before; the second is ended once nothing is heard of it."""
-    job = scene.submit(max_steps=40, stuck_timeout_s=STUCK_S)
+    job = scene.submit(max_steps=60, stuck_timeout_s=STUCK_S)
     scene.reach(job, 6)
     worker = outages.stop_in_checkpoint_write(scene.lab, job.id)
     kept = [step for step, _ in scene.checkpoints(job.id)]

@@ -154,7 +154,7 @@ def tiny_job(dataset: Dataset, *, max_steps: int = 20, **changes: Any) -> dict[s
 
 @contextmanager
 def frequent_polls() -> Iterator[None]:
-    """Have `wait` notice the end of a job at once: the client's pauses grow to 5 s, in which both cores are idle here."""
+    """Have `wait` notice the end of a job at once. The client's pauses grow to 5 s, and leave both cores idle."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("jobs", "sweeps"):
             patch.setattr(f"ftlab.client._sync.{module}.JOB_PAUSES_S", (POLL_S, POLL_S))
