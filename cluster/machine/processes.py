@@ -31,7 +31,7 @@ class Part:
     env: Mapping[str, str]
     log_file: Path
     niceness: int = 0
-    """Niceness, 0 to 19."""
+    """How much nicer it is than the supervisor, 0 to 19."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     num_failures: int = 0
@@ -50,7 +50,9 @@ class Part:
                 stderr=log,
                 start_new_session=True,
             )
-        os.setpriority(os.PRIO_PROCESS, self.process.pid, self.niceness)
+        # Only root may make a process less nice than the service was started.
+        niceness = os.getpriority(os.PRIO_PROCESS, 0) + self.niceness
+        os.setpriority(os.PRIO_PROCESS, self.process.pid, niceness)
         self.started_at = time.monotonic()
 
     @property

@@ -58,12 +58,11 @@ def test_from_a_dropped_file_to_a_submitted_job(world, open_page):
     page.get_by_role("button", name="Use 64").click()
     expect(page.get_by_label("method.max_length", exact=True)).to_have_value("64")
 
-    held: list[Route] = []
-    page.route("**/api/templates/advanced", lambda route: held.append(route))
-    with page.expect_request("**/api/templates/advanced"):
-        page.get_by_label("Start from a template").select_option("advanced")
+    template = Held(page, "**/api/templates/advanced", "GET")
+    page.get_by_label("Start from a template").select_option("advanced")
+    template.wait()
     page.get_by_label("training.max_steps", exact=True).fill("20")
-    held.pop().continue_()
+    template.release()
     expect(page.get_by_label("lora.r", exact=True)).not_to_have_value("")
     page.get_by_label("a share of these rows").check()
     page.get_by_label("Name", exact=True).fill("sums")

@@ -9,7 +9,7 @@ from ftlab.schemas import Dataset
 from tests.chaos import oracle, outages, sandbox
 from tests.chaos.outages import Database
 from tests.chaos.scene import LONG, NUM_ROWS, PATIENT, SHORT, Scale, Scene
-from tests.support.lab import Lab, rows
+from tests.support.lab import Lab, frequent_polls, rows
 from tests.support.postgres import running_postgres
 
 DATABASES = ("sqlite", "postgres")
@@ -63,7 +63,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 def lab(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("chaos"), database_url=database.url, cpus=CORES)
     lab.start()
-    yield lab
+    with frequent_polls():
+        yield lab
     if lab.process is not None and lab.process.poll() is None:
         lab.stop()
 

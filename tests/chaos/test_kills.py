@@ -14,12 +14,15 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import outages, parts
 from tests.chaos.parts import Find
 from tests.chaos.scene import Scene
-from tests.support.lab import wait_for
+from tests.support.lab import at_step, follow_until, wait_for
 
 NOTICED_S = 15.0
 """A dead run is noticed within this time."""
 REBUILT_S = 90.0
 """The same where all of Ray is started anew first."""
+STUCK_S = 10
+"""The shortest limit that a job can have."""
+HANG_SEEN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -88,22 +91,33 @@ def test_no_job_is_lost_when_a_part_is_killed(scene: Scene, kill: Kill) -> None:
     assert order == sorted(order), "the queue kept its order"
 
 
-def test_a_worker_killed_while_it_writes_a_checkpoint_resumes_from_the_one_before(scene: Scene) -> None:
-    job = scene.submit(max_steps=40)
+def test_a_worker_killed_while_it_writes_a_checkpoint_and_one_that_hangs_are_tried_again(scene: Scene) -> None:
+    """The first is resumed from the checkpoint before; the second is ended once nothing is heard of it."""
+    job = scene.submit(max_steps=60, stuck_timeout_s=STUCK_S)
     scene.reach(job, 6)
     worker = outages.stop_in_checkpoint_write(scene.lab, job.id)
     kept = [step for step, _ in scene.checkpoints(job.id)]
     torn = list((scene.folder(job.id) / "checkpoints").glob(".tmp-1/checkpoint-*"))
     worker.kill()
+    follow_until(scene.client, job, lambda event: event.attempt == 2 and at_step(kept[-1] + 2)(event))
+    with outages.suspended(parts.worker(scene.lab, job.id)):
+        wait_for(lambda: scene.has_ended(job, attempt=2), HANG_SEEN_S, "the hang to be seen")
 
     done = scene.finish(job)
 
     assert torn
     assert done.status is JobStatus.COMPLETED, done.message
-    assert [each.reason for each in scene.lab.attempts(job.id)] == [ReasonCode.WORKER_CRASHED, ReasonCode.OK]
-    [resumed] = [notice.data for notice in scene.notices(job) if notice.data["code"] == "resuming"]
+    assert [each.reason for each in scene.lab.attempts(job.id)] == [
+        ReasonCode.WORKER_CRASHED,
+        ReasonCode.WORKER_HUNG,
+        ReasonCode.OK,
+    ]
+    assert done.retries_used == 2
+    resumed, _ = (notice.data for notice in scene.notices(job) if notice.data["code"] == "resuming")
     assert resumed["step"] == kept[-1]
     assert resumed["message"].startswith(f"Resuming from step {kept[-1]}")
+    dumps = list((scene.folder(job.id) / "logs").glob("*stack*"))
+    assert any("train" in dump.read_text("utf-8") for dump in dumps), "what the worker was doing"
 
 
 @contextmanager

@@ -5,31 +5,11 @@ import torch
 
 from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.chaos import parts
-from tests.chaos.outages import suspended
 from tests.chaos.scene import Scene
 from tests.support.lab import wait_for
 
-STUCK_S = 10
-"""The shortest limit that a job can have."""
-SEEN_S = 60.0
-
 OVERFLOW = 1e10
 """Weights so many times larger make numbers that no float32 holds."""
-
-
-def test_a_worker_that_hangs_is_ended_and_tried_again(scene: Scene) -> None:
-    job = scene.submit(max_steps=30, stuck_timeout_s=STUCK_S)
-    scene.reach(job, 8)
-    with suspended(parts.worker(scene.lab, job.id)):
-        wait_for(lambda: scene.has_ended(job, attempt=1), SEEN_S, "the hang to be seen")
-
-    done = scene.finish(job)
-
-    hung, second = scene.lab.attempts(job.id)
-    assert (hung.reason, second.reason) == (ReasonCode.WORKER_HUNG, ReasonCode.OK)
-    assert done.retries_used == 1
-    dumps = list((scene.folder(job.id) / "logs").glob("*stack*"))
-    assert any("train" in dump.read_text("utf-8") for dump in dumps), "what the worker was doing"
 
 
 @pytest.mark.chaos

@@ -14,7 +14,7 @@ from tests.support.huggingface_server import HubServer, Repository
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import MODEL as JUDGE_MODEL
 from tests.support.judge_stub import JudgeStub
-from tests.support.lab import TINY, Lab, rows, tiny_job
+from tests.support.lab import TINY, Lab, frequent_polls, rows, tiny_job
 from tests.support.moto_server import make_bucket, running_moto
 from tests.support.service_fakes import running
 from tests.support.tiny_models import make_tiny_model
@@ -103,7 +103,8 @@ def lab(
         openai_models={"gpt-4o-mini-2024-07-18": TINY},
     )
     lab.start()
-    yield lab
+    with frequent_polls():
+        yield lab
     if lab.process is not None and lab.process.poll() is None:
         lab.stop()
 

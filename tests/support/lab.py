@@ -9,11 +9,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from cluster.machine.ports import free_ports
 from cluster.machine.processes import end_processes
@@ -26,6 +27,7 @@ from tracking.store.records import AttemptRecord
 
 TINY = "acme/tiny"
 START_TIMEOUT_S = 180.0
+POLL_S = 0.2
 
 
 class Lab:
@@ -148,6 +150,15 @@ def tiny_job(dataset: Dataset, *, max_steps: int = 20, **changes: Any) -> dict[s
         "learning_rate": 1e-3,
     } | changes.pop("training", {})
     return {"model": TINY, "dataset": dataset.id, "method": {"max_length": 64}, "training": training} | changes
+
+
+@contextmanager
+def frequent_polls() -> Iterator[None]:
+    """Have `wait` notice the end of a job at once. The client's pauses grow to 5 s, and leave both cores idle."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("jobs", "sweeps"):
+            patch.setattr(f"ftlab.client._sync.{module}.JOB_PAUSES_S", (POLL_S, POLL_S))
+        yield
 
 
 def follow_until(client: Client, job: Job, stop: Callable[[Event], bool]) -> Event:

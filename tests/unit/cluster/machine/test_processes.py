@@ -1,5 +1,7 @@
 """Parts are stopped with all that they started, in time or at once."""
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,6 +10,7 @@ import psutil
 import pytest
 
 from cluster.machine.processes import Part
+from tests.support.documents import ROOT
 
 DEAF = """
 import signal, subprocess, sys, time
@@ -21,6 +24,18 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print(0, flush=True)
 time.sleep(60)
+"""
+
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+from cluster.machine.processes import Part
+
+for niceness in (0, 5):
+    part = Part("part", [sys.executable, "-c", "import time; time.sleep(60)"], {}, Path("part.log"), niceness)
+    part.start()
+    print(os.getpriority(os.PRIO_PROCESS, part.pid) - os.nice(0))
+    part.stop(grace_s=0)
 """
 
 
@@ -55,3 +70,11 @@ def test_a_second_signal_ends_the_wait(tmp_path: Path):
     answers = iter([False, False, True])
     part.stop(grace_s=1e9, is_urgent=lambda: next(answers, True))
     assert not part.is_alive()
+
+
+def test_parts_of_a_service_that_was_started_nice_are_as_nice(tmp_path: Path):
+    """Without root, a part that were less nice than the supervisor could not be started at all."""
+    command = ["nice", "-n", "3", sys.executable, "-c", SUPERVISOR]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "5"]
