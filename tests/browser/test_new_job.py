@@ -31,7 +31,8 @@ def answers(world):
 def open_new(open_page, query: str = "", **options: Any) -> Page:
     """The page of a new job, once it knows the settings of the service."""
     page: Page = open_page(f"/new{query}", **options)
-    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    # The first description of the API that a service makes takes seconds.
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=60_000)
     return page
 
 
@@ -67,7 +68,12 @@ def test_from_a_dropped_file_to_a_submitted_job(world, open_page):
     page.get_by_label("a share of these rows").check()
     page.get_by_label("Name", exact=True).fill("sums")
     expect(page.get_by_text("Steps", exact=True)).to_be_visible()
+    job = Held(page, "**/api/training/jobs", "POST")
     page.get_by_role("button", name="Submit the job").click()
+    job.wait()
+    expect(page.get_by_label("training.max_steps", exact=True)).to_be_disabled()
+    expect(page.get_by_label("Name", exact=True)).to_be_disabled()
+    job.release()
     config = submitted(world, page)["config"]
     assert (config["name"], config["model"], config["eval_split"]) == ("sums", MODEL, 0.1)
     assert config["training"]["max_steps"] == 20

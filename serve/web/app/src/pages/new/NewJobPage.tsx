@@ -13,6 +13,7 @@ import { SubmitPanel } from "./SubmitPanel";
 import { TemplateChoice } from "./TemplateChoice";
 import { useDraft, type DraftControl } from "./useDraft";
 import { useProblems } from "./useProblems";
+import { useSubmission } from "./useSubmission";
 import { YamlView } from "./YamlView";
 import "../records.css";
 import "./new.css";
@@ -53,6 +54,8 @@ export default function NewJobPage() {
 function Parts({ schema, control, isText }: { schema: JobSchema; control: DraftControl; isText: boolean }) {
   const [, setQuery] = useQueryState();
   const problems = useProblems(schema, control.draft);
+  // What would be changed now is not sent, and the page is left.
+  const submission = useSubmission(control.draft.config, control.clear, problems.refuse);
   const show = (path: string) => {
     setQuery({ view: "" });
     // The field may have to be drawn first.
@@ -62,9 +65,11 @@ function Parts({ schema, control, isText }: { schema: JobSchema; control: DraftC
     <div className="new">
       <div className="new-parts">
         {isText ? (
-          <YamlView control={control} problems={problems} />
+          <fieldset disabled={submission.isBusy} className="new-form">
+            <YamlView control={control} problems={problems} />
+          </fieldset>
         ) : (
-          <fieldset disabled={control.draft.problem !== null} className="new-form">
+          <fieldset disabled={control.draft.problem !== null || submission.isBusy} className="new-form">
             {control.draft.problem !== null && (
               <p className="note note-bad" role="alert">
                 The YAML cannot be read, so the form shows what was there before. {control.draft.problem}
@@ -81,7 +86,7 @@ function Parts({ schema, control, isText }: { schema: JobSchema; control: DraftC
           </fieldset>
         )}
       </div>
-      <SubmitPanel control={control} problems={problems} onShow={show} />
+      <SubmitPanel control={control} problems={problems} submission={submission} onShow={show} />
     </div>
   );
 }

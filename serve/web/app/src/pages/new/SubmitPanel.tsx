@@ -7,18 +7,19 @@ import { FieldProblem } from "./FieldProblem";
 import { SaveTemplateDialog } from "./SaveTemplateDialog";
 import type { DraftControl } from "./useDraft";
 import type { Problems } from "./useProblems";
-import { useSubmission } from "./useSubmission";
+import type { Submission } from "./useSubmission";
 
 interface Props {
   control: DraftControl;
   problems: Problems;
+  submission: Submission;
   onShow: (path: string) => void;
 }
 
 /** What the job would need, and the button that submits it. */
-export function SubmitPanel({ control, problems, onShow }: Props) {
+export function SubmitPanel({ control, problems, submission, onShow }: Props) {
   const [isSaving, setSaving] = useState(false);
-  const { isBusy, submit } = useSubmission(control.draft.config, control.clear, problems.refuse);
+  const { isBusy, submit } = submission;
   const wrong = Object.keys(problems.byPath);
   const { draft } = control;
   return (
@@ -30,7 +31,7 @@ export function SubmitPanel({ control, problems, onShow }: Props) {
           value={plainText(draft.config["name"])}
           placeholder="The model and the dataset"
           maxLength={200}
-          disabled={draft.problem !== null}
+          disabled={draft.problem !== null || isBusy}
           onChange={(event) => { control.change({ name: event.target.value || undefined }); }}
         />
       </label>

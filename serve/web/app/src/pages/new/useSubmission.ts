@@ -5,8 +5,13 @@ import { submitJob } from "../../api/newJob";
 import type { Config } from "../../config/draft";
 import { navigate } from "../../router/router";
 
+export interface Submission {
+  isBusy: boolean;
+  submit: () => Promise<void>;
+}
+
 /** Sends the config once, and goes to the job: a repeated click, or a repeated request, finds the first job. */
-export function useSubmission(config: Config, onSent: () => void, onRefused: (error: unknown) => void) {
+export function useSubmission(config: Config, onSent: () => void, onRefused: (error: unknown) => void): Submission {
   const client = useQueryClient();
   const [isBusy, setBusy] = useState(false);
   const sent = useRef({ config: "", key: "" });
