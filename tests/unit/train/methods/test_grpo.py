@@ -20,6 +20,7 @@ from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
+from train.loop.exact_resume import ExactResume
 from train.methods.grpo import GrpoRunTrainer
 from train.plan import StopKind
 from train.reporting import alarm_rules
@@ -98,7 +99,7 @@ def test_the_rewards_know_the_tokens_that_end_an_answer(monkeypatch: pytest.Monk
     def make(trainer: Any, **_: Any) -> None:
         trainer.eos_token_ids, trainer.processing_class = [8, 9], SimpleNamespace(pad_token_id=0)
 
-    monkeypatch.setattr(GRPOTrainer, "__init__", make)
+    monkeypatch.setattr(ExactResume, "__init__", make)
     method = GrpoMethod.model_validate({"type": "grpo", "rewards": [{"type": "length", "max_length": 2}]})
     [reward] = rewards = reward_functions(method)
     GrpoRunTrainer(rewards=rewards)
