@@ -1,9 +1,9 @@
-"""Ray without pandas, PyArrow and Ray Data, which take half a second to a second and 45 to 100 MB in each process.
+"""Ray without pandas, PyArrow and Ray Data, which take half a second to a second in each process that imports them.
 
-Ray Serve imports pandas to recognise tables in replies, and Ray imports PyArrow to pass tables between processes. Ray
-Train imports Ray Data, which imports both, for datasets, and PyTorch to choose the backend of a trainer. Nothing here
-needs them for that. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the
-launcher with the package `serve`. What a process imports itself stays as it is.
+pandas and PyArrow also take 45 to 65 MB. Ray Serve imports pandas to recognise tables in replies, and Ray imports
+PyArrow to pass tables between processes. Ray Train imports Ray Data, which imports both, for datasets, and PyTorch to
+choose the backend of a trainer. Nothing here needs them for that. Ray's workers import this module when they start
+(`RAY_preload_python_modules`), and the launcher with the package `serve`. What a process imports itself stays as it is.
 """
 
 import sys
