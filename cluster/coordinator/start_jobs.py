@@ -33,7 +33,7 @@ WAITING_INTERVAL_S = 1.0
 people read them.
 """
 STANDBY_RETRY_S = 20.0
-"""After a standby run that no job took, as one that dies at its start."""
+"""Wait after a standby run that no job took, such as one that died at its start."""
 STANDBY_LEAD_S = 20.0
 """About how long a standby run takes to start on two cores."""
 MAX_NOTICES = 200
