@@ -1,10 +1,10 @@
 """Ray without pandas, PyArrow, NumPy and Ray Data, which cost a process up to a second each.
 
-The first three also take 13 to 65 MB each. Ray Serve imports pandas and NumPy to recognise their values in replies, and NumPy to choose the number of replicas; Ray
-imports PyArrow to pass tables between processes. Ray Train imports Ray Data, which imports them all, for datasets, and
-PyTorch to choose the backend of a trainer. Nothing here needs them for that. Ray's workers import this module when they
-start (`RAY_preload_python_modules`), and the launcher with the package `serve`. What a process imports itself stays as
-it is.
+The first three also take 13 to 65 MB each. Ray Serve imports pandas and NumPy to recognise their values in replies, and
+NumPy to choose the number of replicas; Ray imports PyArrow to pass tables between processes. Ray Train imports Ray
+Data, which imports them all, for datasets, and PyTorch to choose the backend of a trainer. Nothing here needs them for
+that. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the launcher with the package
+`serve`. What a process imports itself stays as it is.
 """
 
 import sys
