@@ -571,7 +571,7 @@ def test_a_job_that_fails_while_it_is_followed_gives_its_reason_once(cli, fake):
     ]
     as_json = cli("wait", "-f", "job-001", "--json")
     assert (as_json.code, as_json.json["status"]) == (5, "failed")
-    assert "Out of memory" in json.loads(as_json.err)["error"]["message"]
+    assert "Out of memory" in json.loads(as_json.err.splitlines()[-1])["error"]["message"]
 
 
 def test_unreachable(cli, unused_port, monkeypatch):

@@ -114,7 +114,7 @@ def test_the_electricity_of_gpus_is_paid_once_their_samples_are_written(world: W
     world.tick()
     with world.store.read() as tx:
         assert tx.costs.of_jobs([job_id]) == {}
-    world.now += MEASURED_AFTER
+    world.now += MEASURED_AFTER + timedelta(seconds=1)
     world.tick()
     with world.store.read() as tx:
         [record] = tx.costs.of_jobs([job_id])[job_id]
