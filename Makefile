@@ -74,11 +74,7 @@ web-app:
 chromium:
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 
-# The faults are alone on the machine: their limits are seconds of a clock. The tests that start services of their own wait
-# for nothing that short; they fill the cores while the end-to-end tests leave one idle, and are nice to them.
-service:
-	$(MAKE) --jobs=2 --output-sync=target e2e starts
-	$(MAKE) faults
+service: e2e starts faults
 
 lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
@@ -102,7 +98,7 @@ e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e $(STARTS:%=--ignore %) -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml
 
 starts: $(VENV)/.installed-dev ## the README's commands, and a service for several users: tests that start their own
-	nice -n 5 $(BIN)/python -m pytest $(STARTS) --junitxml=$(REPORTS)/starts.xml
+	$(BIN)/python -m pytest $(STARTS) --junitxml=$(REPORTS)/starts.xml
 
 faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 	$(BIN)/python -m tests.chaos --short --junitxml=$(REPORTS)/faults.xml

@@ -62,7 +62,11 @@ def test_a_job_is_watched_paused_resumed_cancelled_and_resumed_with_a_change(
         assert cancelled.status is JobStatus.CANCELLED
         terminal.press("1", "R")
         terminal.wait_for("Resume 'watched'")
-        terminal.press("tab", *"training.learning_rate = 1e-4", "ctrl+r")
+        terminal.press("tab", *"training.learning_rate = 1e-4")
+        terminal.wait_for("training.learning_rate = 1e-4")
+        terminal.press("ctrl+r")
+        terminal.wait_until_gone("Resume 'watched'")
+        terminal.wait_for("Changed:", timeout_s=PATIENT_S)
         terminal.wait_for("● running", timeout_s=PATIENT_S)
         terminal.press("q")
         assert terminal.wait_until_ended() == 0

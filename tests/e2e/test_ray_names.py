@@ -1,6 +1,7 @@
 """What the Ray dashboard shows leads from a job to its processes."""
 
 import json
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -11,7 +12,7 @@ from cluster.machine.environment import token_file
 from ftlab import Client
 from ftlab.schemas import Dataset
 from tests.chaos.ray_view import RayView
-from tests.support.lab import Lab, at_step, follow_until, tiny_job
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 ENDLESS = 100_000
 
@@ -50,9 +51,17 @@ def test_the_dashboard_shows_nodes_actors_serve_and_logs(lab: Lab) -> None:
     actors = _dashboard(lab, "/logical/actors")["data"]["actors"].values()
     assert {"EventHubActor", "CoordinatorActor"} <= {actor["actorClass"] for actor in actors}
     assert _dashboard(lab, "/api/serve/applications/")["applications"]["ftlab"]["status"] == "RUNNING"
-    logs = _dashboard(lab, f"/api/v0/logs?node_id={node['raylet']['nodeId']}")
-    assert logs["result"]
-    assert logs["data"]["result"]["raylet"]
+    path = f"/api/v0/logs?node_id={node['raylet']['nodeId']}"
+    wait_for(lambda: _has_logs(lab, path), 60, "list of the machine's log files")
+
+
+def _has_logs(lab: Lab, path: str) -> bool:
+    """Whether the dashboard lists them: it answers 500 while the machine's agent does not answer in time."""
+    try:
+        return bool(_dashboard(lab, path)["data"]["result"]["raylet"])
+    except urllib.error.HTTPError as error:
+        assert error.code == 500
+        return False
 
 
 def _dashboard(lab: Lab, path: str) -> Any:
