@@ -74,19 +74,10 @@ def test_the_analysis_divides_the_time_of_the_job(client: Client, finished: Job)
     assert (time.lost_s, time.lost_steps, time.paused_s, time.missing) == (0.0, 0, 0.0, None)
 
 
-def test_the_load_of_its_worker_was_sampled(client: Client, finished: Job) -> None:
+def test_the_load_of_the_machine_is_sampled(client: Client, finished: Job) -> None:
     [node] = client.nodes()
     assert node.host is not None
     assert (node.host.cpu_percent or 0) > 0
-    wait_for(lambda: bool(client.jobs.gpu(finished.id).data), 30, "the samples of the job")
-    [worker] = client.jobs.gpu(finished.id).data
-    assert (worker.node, worker.device, set(worker.attempts)) == (node.name, "processes", {1})
-    assert max(cores or 0 for cores in worker.values["cpu_cores"].max) > 0.2
-    assert max(worker.values["memory_bytes"].max) > 100e6
-    [attempt] = client.jobs.attempts(finished.id)
-    assert attempt.ended_at is not None
-    for at in worker.times:
-        assert attempt.created_at.timestamp() - 1 <= at.timestamp() <= attempt.ended_at.timestamp() + 1
 
 
 def test_a_named_checkpoint_and_the_logs_can_be_downloaded(client: Client, finished: Job, tmp_path: Path) -> None:

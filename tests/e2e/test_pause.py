@@ -1,6 +1,7 @@
 """Pausing, resuming and ordering jobs, from the terminal monitor or the SDK to the training process and back."""
 
 import sys
+import time
 
 import pytest
 
@@ -78,8 +79,21 @@ def test_a_job_is_watched_paused_resumed_cancelled_and_resumed_with_a_change(
     assert (adjustment.by, adjustment.attempt) == ("user", 2)
     assert adjustment.sentence == "training.learning_rate 0.001 -> 0.0001"
     assert not [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "record_differs"]
+    _check_sampled_load(client, job)
     client.jobs.cancel(job.id)
     client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+
+
+def _check_sampled_load(client: Client, job: Job) -> None:
+    """Wait for samples of the running job: its load is known from the second one of an attempt on."""
+    wait_for(lambda: any("cpu_cores" in each.values for each in client.jobs.gpu(job.id).data), 60, "the job's load")
+    [worker] = client.jobs.gpu(job.id).data
+    assert (worker.node, worker.device) == (client.nodes()[0].name, "processes")
+    assert max(cores or 0 for cores in worker.values["cpu_cores"].max) > 0.2
+    assert max(worker.values["memory_bytes"].max) > 100e6
+    began = {attempt.number: attempt.created_at.timestamp() for attempt in client.jobs.attempts(job.id)}
+    times = zip(worker.times, worker.attempts, strict=True)
+    assert all(began[number] - 1 <= at.timestamp() <= time.time() + 1 for at, number in times)
 
 
 def _resume_from_step_10(client: Client, job: Job) -> None:
