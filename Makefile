@@ -12,9 +12,9 @@ REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # A process holds torch, about 1 GB, and the fixtures of the files it was given.
-# Modules that are compiled again and again, and asserts rewritten, cost every process of a test seconds.
-unexport PYTHONDONTWRITEBYTECODE
 STARTS := tests/e2e/test_readme.py tests/e2e/test_keys.py
+# Without kept bytecode, every process of the tests compiles the modules and rewrites the asserts again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e starts faults slow audit fuzz chaos bench clean
 .DEFAULT_GOAL := help

@@ -25,8 +25,8 @@ RAY_DEFAULTS = {
     # A dead Serve proxy is replaced after seconds instead of half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
-    # Seconds that a replica goes on after it was told to end; no stop of the service is shorter. The HTTP proxy leaves
-    # it out within a second.
+    # A replica keeps running for this many seconds after it is told to stop, so stopping the service takes at least as
+    # long. The HTTP proxy sends it no more requests after one second.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     # Our routes never block the event loop. Without a loop of their own a request saves two changes of thread, and a
     # client that reads slowly is felt where its archive is read, instead of in a queue without bounds.

@@ -158,7 +158,7 @@ def _replay(services: Services, owner: str, body_sha256: str, idempotency_key: s
         found = tx.sweeps.find_idempotent(owner, idempotency_key)
         deleted = None if found else tx.sweeps.deleted_of_key(owner, idempotency_key)
     if deleted is not None:
-        raise key_of_deleted("sweep", deleted[0], "search again")
+        raise key_of_deleted("sweep", deleted, "search again")
     if found is None:
         return None
     if found.body_sha256 != body_sha256:

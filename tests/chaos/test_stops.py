@@ -13,7 +13,7 @@ from tests.chaos.scene import Scene
 from tests.support.lab import at_step, follow_until, wait_for
 
 STEPS_PER_S = 12
-"""About what the workload manages, so that a job of so many steps lasts as long as an outage."""
+"""The rough speed of the workload, for the number of steps that a job makes during an outage."""
 STOPPED_AT = 12
 
 

@@ -9,16 +9,14 @@ from ftlab.schemas import Dataset
 from ftlab.status import JobStatus
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.lab import Lab, at_step, follow_until, tiny_job
-from tests.support.method_jobs import PAIRS, assert_trained, lines
+from tests.support.method_jobs import PAIRS, assert_trained, upload
 
 PATIENT_S = 240
 
 
 @pytest.fixture
 def pairs(client: Client, tmp_path: Path) -> Dataset:
-    file = tmp_path / "pairs.jsonl"
-    file.write_text(lines(PAIRS), "utf-8")
-    return client.datasets.upload(file)
+    return upload(client, tmp_path / "pairs.jsonl", PAIRS)
 
 
 def test_a_chain_trains_on_a_model_of_the_hub_then_on_preferences_and_measures_and_exports_the_result(

@@ -17,7 +17,7 @@ from tests.support.huggingface_server import HubServer
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import JudgeStub
 from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
-from tests.support.method_jobs import KTO, RATED, assert_trained, lines
+from tests.support.method_jobs import KTO, RATED, assert_trained, upload
 from tests.support.tiny_models import make_tiny_model
 
 
@@ -255,8 +255,7 @@ def test_a_tuned_model_is_exported_as_files_that_load_elsewhere(
 
 
 def test_a_sweep_trains_its_trials_and_names_the_best(client: Client, lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "rated.jsonl").write_text(lines(RATED), "utf-8")
-    rated = client.datasets.upload(tmp_path / "rated.jsonl")
+    rated = upload(client, tmp_path / "rated.jsonl", RATED)
     job = tiny_job(rated, max_steps=2, method=KTO, eval_dataset=rated.id, resources={"cpus_per_worker": 1})
     parameters = {"training.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
     sweep = client.sweeps.create({"name": "rates", "job": job, "parameters": parameters, "max_trials": 2})

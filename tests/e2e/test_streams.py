@@ -22,7 +22,7 @@ from ftlab import Client
 from ftlab.schemas import Dataset, Job
 from tests.e2e.conftest import CORE_PRICE, REWARD_FILE
 from tests.support.lab import Lab, tiny_job, wait_for
-from tests.support.method_jobs import ANSWERS, assert_trained, lines
+from tests.support.method_jobs import ANSWERS, assert_trained, upload
 from tests.unit.tracking.notifications.receiver import SECRET, receiving
 
 PATIENT_S = 300.0
@@ -81,9 +81,7 @@ def all_jobs(lab: Lab) -> Iterator[Received]:
 
 @pytest.fixture
 def answers(client: Client, tmp_path: Path) -> Dataset:
-    file = tmp_path / "answers.jsonl"
-    file.write_text(lines(ANSWERS), "utf-8")
-    return client.datasets.upload(file)
+    return upload(client, tmp_path / "answers.jsonl", ANSWERS)
 
 
 def test_streams_and_a_receiver_get_the_life_of_a_job_that_learns_from_rewards_although_the_notifier_is_killed(

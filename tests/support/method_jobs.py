@@ -1,10 +1,11 @@
 """Rows and settings of training methods other than supervised fine-tuning, and what holds of a job that used them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ftlab import Client
-from ftlab.schemas import EventKind, Job
+from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus
 
 QUESTION = "Where is the queue?"
@@ -17,6 +18,12 @@ KTO, REWARD = {"type": "kto", "max_length": 64}, {"type": "reward", "max_length"
 def lines(rows: list[dict[str, Any]]) -> str:
     """The rows as JSONL."""
     return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+def upload(client: Client, file: Path, rows: list[dict[str, Any]]) -> Dataset:
+    """Write the rows into a file, and upload it."""
+    file.write_text(lines(rows), "utf-8")
+    return client.datasets.upload(file)
 
 
 def assert_trained(client: Client, done: Job, series: set[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ftlab.import_hooks import paused_collector
+
 TRAIN = "tests/unit/train"
 TOGETHER = (
     (f"{TRAIN}/loop/",),
@@ -27,12 +29,9 @@ def _together(nodeid: str) -> str | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect no garbage meanwhile: what is imported stays, and is looked at again and again for several seconds."""
-    gc.disable()
-    try:
+    """Import the tests without Python's garbage collector."""
+    with paused_collector():
         return (yield)
-    finally:
-        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

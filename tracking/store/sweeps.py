@@ -134,12 +134,11 @@ class SweepRepository:
         row = self._connection.execute(mine).one_or_none()
         return None if row is None else _to_sweep(row)
 
-    def deleted_of_key(self, owner: str, key: str) -> tuple[str, str] | None:
-        """The id and the body's SHA-256 of the deleted sweep that was submitted with this key."""
-        columns = (idempotency_keys.c.job_id, idempotency_keys.c.body_sha256)
+    def deleted_of_key(self, owner: str, key: str) -> str | None:
+        """The id of the deleted sweep that was submitted with this key."""
         its_key = idempotency_keys.c.key == KEY_OF_SWEEP.format(key=key)
-        row = self._connection.execute(select(*columns).where(idempotency_keys.c.owner == owner, its_key)).one_or_none()
-        return None if row is None else (row.job_id, row.body_sha256)
+        found = select(idempotency_keys.c.job_id).where(idempotency_keys.c.owner == owner, its_key)
+        return self._connection.execute(found).scalar_one_or_none()
 
     def list(self, *, owner: str, after: str | None, limit: int) -> SweepRecords:
         """One page, newest first."""

@@ -11,7 +11,6 @@ from cluster.policy import Fleet, Node
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 from tests.unit.serve.jobs.statuses import NOW, bring
-from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
 from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, ModelRecord, NewEvent
 
@@ -402,20 +401,6 @@ def test_an_ended_job_cannot_be_cancelled(client, config):
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "job_ended")
     assert "cancelled" in reply.json()["error"]["message"]
     assert reply.headers["x-should-retry"] == "false"
-
-
-def test_a_cancel_that_meets_a_change_is_tried_again(client, config, monkeypatch):
-    job = submit(client, config).json()["id"]
-    move, failures = JobRepository.move, [1, 2]
-
-    def stale_at_first(self, *args, **kwargs):
-        if failures:
-            failures.pop()
-            raise StaleJobError("moved on")
-        return move(self, *args, **kwargs)
-
-    monkeypatch.setattr(JobRepository, "move", stale_at_first)
-    assert client.post(f"{JOBS}/{job}/cancel").json()["status"] == "cancelled"
 
 
 def test_what_a_job_did_can_be_read(client, config, store):

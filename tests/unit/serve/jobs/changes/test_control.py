@@ -152,7 +152,8 @@ def test_the_same_priority_again_changes_nothing(client, job):
     assert client.patch(f"{JOBS}/{job}", json={"priority": 50}).json() == before
 
 
-def test_a_change_that_meets_another_is_tried_again(client, job, monkeypatch):
+@pytest.mark.parametrize(("change", "status"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_change_that_meets_another_is_tried_again(client, job, monkeypatch, change, status):
     move, failures = JobRepository.move, [1, 2]
 
     def stale_at_first(self, *args, **kwargs):
@@ -162,7 +163,7 @@ def test_a_change_that_meets_another_is_tried_again(client, job, monkeypatch):
         return move(self, *args, **kwargs)
 
     monkeypatch.setattr(JobRepository, "move", stale_at_first)
-    assert client.post(f"{JOBS}/{job}/pause").json()["status"] == "paused"
+    assert client.post(f"{JOBS}/{job}/{change}").json()["status"] == status
 
 
 def test_a_change_that_never_gets_through_is_a_conflict_worth_another_try(client, job, monkeypatch):

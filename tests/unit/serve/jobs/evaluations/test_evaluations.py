@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_log import AttemptLog
 from cluster.runs.make_plan import make_plan
 from ftlab.schemas.judges import JudgeServer
-from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
-from tests.unit.cluster.runs.attempt import claim
+from tests.unit.cluster.runs.attempt import claim, complete_without_model
 from tests.unit.serve.jobs.submission.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
 from train.data.tokens.row_lengths import RowLengths
@@ -53,11 +50,7 @@ class Evaluator:
             plan = make_plan(tx, settings, job, attempt, datetime.now(UTC))
         assert isinstance(plan, EvaluationPlan)
         run(plan, Link())
-        log = AttemptLog(store, FakeEventHub(), ref)
-        log.move(JobStatus.INITIALIZING)
-        log.move(JobStatus.RUNNING)
-        log.complete_without_model()
-        log.close()
+        complete_without_model(store, ref)
         return job_id
 
     def results(self, job_id: str) -> dict[str, Any]:

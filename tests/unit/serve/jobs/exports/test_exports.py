@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cluster.fakes import FakeEventHub
-from cluster.runs.attempt_log import AttemptLog
 from cluster.runs.make_plan import make_plan
-from ftlab.status import JobStatus
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
-from tests.unit.cluster.runs.attempt import claim
+from tests.unit.cluster.runs.attempt import claim, complete_without_model
 from tests.unit.serve.jobs.evaluations.test_evaluations import refusal
 from tests.unit.serve.jobs.submission.test_former_jobs import Trainer
 from tests.unit.train.runs import Link
@@ -48,11 +45,7 @@ def export(trainer: Trainer, model: str, **config: Any) -> dict[str, Any]:
     assert isinstance(plan, ExportPlan)
     assert plan.facts.step == 2
     run(plan, Link())
-    log = AttemptLog(store, FakeEventHub(), ref)
-    log.move(JobStatus.INITIALIZING)
-    log.move(JobStatus.RUNNING)
-    log.complete_without_model()
-    log.close()
+    complete_without_model(store, ref)
     return dict(trainer.client.get(f"{JOBS}/{job_id}").json())
 
 
