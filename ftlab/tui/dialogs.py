@@ -21,7 +21,13 @@ Answer = TypeVar("Answer")
 class Dialog(ModalScreen[Answer | None]):
     """A box over the screen; Esc closes it without an answer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_empty", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_empty", show=False),
+        # With priority, the focus has moved before the next key is read: one that arrives with Tab goes to the new
+        # field.
+        Binding("tab", "app.focus_next", priority=True, show=False),
+        Binding("shift+tab", "app.focus_previous", priority=True, show=False),
+    ]
     DEFAULT_CSS = """
     Dialog { align: center middle; }
     Dialog .box { width: 72; max-width: 96%; height: auto; max-height: 96%; border: solid $accent; padding: 0 1; }
@@ -146,6 +152,9 @@ class ResumeDialog(Dialog[ResumeChoice]):
             with Horizontal(classes="buttons"):
                 yield Button("Resume  ^R", id="resume", variant="primary", compact=True)
                 yield Button("Close  Esc", id="close", compact=True)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one("#way"))
 
     def _ways(self) -> list[str]:
         ways = []

@@ -5,6 +5,8 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+from textual.events import Key
+from textual.keys import key_to_character
 from textual.widgets import Input, TextArea
 
 from ftlab.errors import ConflictError
@@ -279,6 +281,27 @@ def test_a_failed_job_resumes_with_the_suggestion_after_editing():
             changes = {"training": {"learning_rate": 0.0005}}
             call = ("resume", "job-bad", "step-00000030", {"config_adjustments": changes, "original": False})
             await until(lambda: app.acts.jobs.calls == [call])
+
+    run(test)
+
+
+def keys_at_once(app, *keys):
+    """Keys that arrive together, as over a slow connection."""
+    for key in keys:
+        app.post_message(Key(key, "/" if key == "slash" else key_to_character(key)))
+
+
+def test_letters_that_arrive_with_the_key_before_them_go_where_it_leads():
+    async def test():
+        async with monitor([failed()]) as (app, pilot):
+            keys_at_once(app, "slash", "b", "d", "slash")
+            await until(lambda: app.prompt.value == "bd/")
+            await press(app, pilot, "escape", "R")
+            await opened(app, pilot, ResumeDialog)
+            area, place = app.screen.query_one(TextArea), app.screen.query_one(Input)
+            area.text = place.value = ""
+            keys_at_once(app, "tab", "t", "g", "tab", "s", "shift+tab", "q")
+            await until(lambda: (area.text, place.value) == ("tgq", "s"))
 
     run(test)
 
