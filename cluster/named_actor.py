@@ -68,13 +68,13 @@ class NamedActor:
             raise ActorUnreachableError(f"The actor {self._name!r} does not answer: {error}") from error
 
 
-def start_actor(actor_class: type, name: str, namespace: str = NAMESPACE, **options: Any) -> ray.actor.ActorHandle:
+def start_actor(actor_class: type, name: str, **options: Any) -> ray.actor.ActorHandle:
     """Start a detached actor that Ray restarts whenever it dies, or find the running one."""
     return (
         ray.remote(actor_class)
         .options(
             name=name,
-            namespace=namespace,
+            namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,

@@ -61,7 +61,7 @@ SDK_PAGE = DOCS / "howto" / "use-the-sdk.md"
 OPTION = r"`(-{1,2}[a-z][\w-]*)"
 TOOLS = {"cd", "curl", "ftlab", "git", "make", "npm", "pip", "python", "python3", "source"}
 """What readers have besides the commands of this repository."""
-INTERNAL_CODES = {"hub_unavailable", "lease_held"}
+INTERNAL_CODES = {"hub_unavailable"}
 """Codes of errors that the service catches itself."""
 
 

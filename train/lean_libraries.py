@@ -19,8 +19,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from ftlab.hidden_packages import hidden
-from ftlab.import_hooks import hook_imports
+from ftlab.lean_imports import hidden, hook_imports
 
 FOR_MODELS = "transformers.utils.import_utils"
 READ_FOLDER, READ_NAMES = "create_import_structure_from_path", "fetch__all__"

@@ -4,15 +4,13 @@ All of it is in the database: a coordinator that starts later sees the same. A j
 for these jobs again, whatever becomes of them.
 """
 
-import logging
-
 from cluster.coordinator.failed_jobs import contained, fail_job, fail_unreadable
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.interfaces import QUEUE_CHANGED
 from cluster.policy import waiting_reasons
 from cluster.runs.chained_model import Delivered, delivered_by, fit_to_delivered, why_waiting
-from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.errors import InvalidRequestError, NotFoundError
 from ftlab.schemas import BaseJobConfig, NoticePayload
 from ftlab.schemas.events import CHAIN_RELEASED
 from ftlab.status import JobStatus, ReasonCode
@@ -22,8 +20,6 @@ from train.plan import Failure
 
 CHAIN_WINDOW = 100
 """How many waiting jobs a tick looks at; those that can be released come first."""
-
-logger = logging.getLogger(__name__)
 
 
 def release_chained(tick: Tick) -> None:
@@ -55,10 +51,6 @@ def _release_or_fail(tick: Tick, job: JobRecord) -> None:
     try:
         with tick.store.begin() as tx:
             events = _release(tick, tx, job)
-    except StaleJobError as error:
-        logger.info("%s", error)
-    except ServiceUnavailableError:
-        raise  # the next tick tries again
     except NotFoundError as error:
         fail_job(tick, job, Failure(ReasonCode.MODEL_NOT_FOUND, error.message, field=error.param))
     except InvalidRequestError as error:
@@ -66,10 +58,6 @@ def _release_or_fail(tick: Tick, job: JobRecord) -> None:
     except OSError as error:
         message = f"The model that it starts from could not be read: {error.strerror or 'an error of the storage'}."
         fail_job(tick, job, Failure(ReasonCode.STORAGE_ERROR, message))
-    except Exception:  # an edge: one job must not hold up the queue, whatever is wrong with its model's files
-        logger.exception("Job %s could not be released", job.id)
-        message = "The model that it starts from could not be checked; the log of the service says why."
-        fail_job(tick, job, Failure(ReasonCode.INTERNAL_ERROR, message))
     else:
         publish(tick, events)
 

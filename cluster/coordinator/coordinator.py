@@ -177,7 +177,7 @@ class Coordinator:
                 session = tx.leases.current(SESSION)
                 holder = f"{self._cluster.session()}/{new_id('coordinator')}"
                 # There is one coordinator actor per cluster, so the one before is dead or fenced from now on.
-                lease = tx.leases.acquire(COORDINATOR, holder, ttl_s=LEASE_TTL_S, now=now, force=True)
+                lease = tx.leases.acquire(COORDINATOR, holder, ttl_s=LEASE_TTL_S, now=now)
             # Not before the commit: a lease that the database does not know would be taken for one that was lost.
             self._lease = lease
             self._is_new_session = session is None or session.holder != self._cluster.session()
@@ -194,7 +194,7 @@ class Coordinator:
         """Until this is noted, a coordinator takes a missing driver for one that a restart of the cluster ended."""
         if self._is_new_session:
             with self._store.begin() as tx:
-                tx.leases.acquire(SESSION, self._cluster.session(), ttl_s=LEASE_TTL_S, now=tick.now, force=True)
+                tx.leases.acquire(SESSION, self._cluster.session(), ttl_s=LEASE_TTL_S, now=tick.now)
             self._is_new_session = False
 
 

@@ -109,8 +109,6 @@ class JobStarter:
         standby = tick.drivers.find_standby(claimed) if fits_standby else None
         try:
             attempt, plan, events = self._claim(tick, job, start, standby, fleet)
-        except StaleJobError:
-            return False  # cancelled or paused a moment ago
         except NotFoundError as error:
             reason = REASONS_OF_MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
             fail_job(tick, job, Failure(reason, error.message, field=error.param))

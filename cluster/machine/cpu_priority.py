@@ -6,7 +6,7 @@ import sys
 import threading
 from importlib import import_module
 
-from ftlab.import_hooks import paused_collector
+from ftlab.lean_imports import paused_collector
 
 TRAINING = 10
 """Training takes every core it gets; a request to the API goes first for the moment that it needs."""

@@ -8,14 +8,11 @@ that. Ray's workers import this module when they start (`RAY_preload_python_modu
 """
 
 import sys
-from collections.abc import Sequence
 from functools import partial
 from importlib.abc import Loader
 from types import ModuleType
 
-from cluster.machine.deferred_imports import defer_imports
-from ftlab.hidden_packages import hidden, late
-from ftlab.import_hooks import Execution, hook_imports
+from ftlab.lean_imports import Execution, execute_deferring, hidden, hook_imports
 
 FOR_REPLIES = "ray.serve._private.utils"
 FOR_SCALING = tuple(
@@ -26,6 +23,7 @@ FOR_PYARROW = "ray._private.arrow_serialization"
 TABLES = "_register_custom_datasets_serializers"
 NO_DATA = ("pandas", "ray.data")
 DEFERRED = {
+    **dict.fromkeys(FOR_SCALING, ("numpy",)),
     "ray.air": NO_DATA,
     "ray.train": NO_DATA,
     # Ray does not track the state of our runs, and the module for it names `ray.data` in an annotation.
@@ -42,11 +40,6 @@ def _without_arrays(loader: Loader, module: ModuleType) -> None:
         loader.exec_module(module)
 
 
-def _with_late_arrays(loader: Loader, module: ModuleType) -> None:
-    with late("numpy"):
-        loader.exec_module(module)
-
-
 def _without_tables(loader: Loader, module: ModuleType) -> None:
     loader.exec_module(module)
     _pass_no_tables(module)
@@ -57,23 +50,14 @@ def _pass_no_tables(module: ModuleType) -> None:
     vars(module)[TABLES] = lambda context: None
 
 
-def _deferring(packages: Sequence[str], loader: Loader, module: ModuleType) -> None:
-    defer_imports(module, packages)
-    loader.exec_module(module)
-
-
-_LEAN: dict[str, Execution] = {
-    FOR_REPLIES: _without_arrays,
-    **dict.fromkeys(FOR_SCALING, _with_late_arrays),
-    FOR_PYARROW: _without_tables,
-}
+_LEAN: dict[str, Execution] = {FOR_REPLIES: _without_arrays, FOR_PYARROW: _without_tables}
 """How each of these modules is executed."""
 
 
 def _execution_of(name: str) -> Execution | None:
     """How this module of Ray is executed; `None`: as usual."""
     deferred = DEFERRED.get(name) or (NO_DATA if name.startswith(("ray.air.", "ray.train.")) else None)
-    return partial(_deferring, deferred) if deferred else _LEAN.get(name)
+    return partial(execute_deferring, deferred) if deferred else _LEAN.get(name)
 
 
 hook_imports(_execution_of)

@@ -12,7 +12,7 @@ from typing import Any
 from ray._private import ray_constants, services
 from ray._private.node import Node
 
-from ftlab.hidden_packages import hidden
+from ftlab.lean_imports import hidden
 
 with hidden("ray.serve"):
     from ray.scripts import scripts

@@ -14,7 +14,7 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.runs.node_drain import NodeDrain
 from cluster.runs.worker_process import WorkerProcess
-from ftlab.import_hooks import paused_collector
+from ftlab.lean_imports import paused_collector
 from ftlab.schemas import NoticePayload
 from train.plan import Beat, RunPlan, RunReport, StopKind
 from train.reporting.event_sender import Emitted, Emitter

@@ -1,6 +1,5 @@
 """`/v1/chat/completions` and `/v1/completions`: answers of base models, tuned models and checkpoints."""
 
-from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,17 +9,11 @@ from serve.context import Caller
 from serve.engines.proxy import forward
 from serve.engines.targets import Target, find_target
 from serve.http.json_body import JsonBody
-from serve.http.query import refuse_unknown
 from serve.models.base_model import ask_huggingface
 from serve.openai.names import own_reference
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import strict_router
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["OpenAI-compatible"],
-    route_class=OpenAiRoute,
-    dependencies=[Depends(refuse_unknown)],
-)
+router = strict_router("/v1")
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, summary="Answer a conversation")

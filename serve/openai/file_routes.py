@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from anyio import CancelScope
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -18,18 +18,15 @@ from serve.datasets.upload_routes import completed
 from serve.http.json_body import JsonBody
 from serve.http.multipart import MultipartFile
 from serve.http.openapi import PART
-from serve.http.query import refuse_unknown
 from serve.http.responses import in_thread, reply
 from serve.openai import files, results, uploads
 from serve.openai.files import FORM_TEXTS, check_form, read_options, to_file
 from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
-from serve.openai.route import After, OpenAiRoute
+from serve.openai.route import After, strict_router
 from serve.openai.uploads import CompleteUpload, CreateUpload
 
-router = APIRouter(
-    prefix="/v1", tags=["OpenAI-compatible"], route_class=OpenAiRoute, dependencies=[Depends(refuse_unknown)]
-)
+router = strict_router("/v1")
 
 FileId = Annotated[str, Path(max_length=100, description="`file-...`")]
 UploadId = Annotated[str, Path(max_length=100, description="`upload_...`")]

@@ -2,23 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
 from serve.context import Caller
 from serve.http.json_body import JsonBody
-from serve.http.query import refuse_unknown
 from serve.http.responses import in_thread
 from serve.openai import graders
 from serve.openai.graders import GraderCheck, GraderRun
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import strict_router
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/alpha/graders",
-    tags=["OpenAI-compatible"],
-    route_class=OpenAiRoute,
-    dependencies=[Depends(refuse_unknown)],
-)
+router = strict_router("/v1/fine_tuning/alpha/graders")
 
 
 @router.post("/run", response_model=dict[str, Any], summary="Score an answer with a grader")

@@ -2,23 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Path
 from starlette.responses import Response
 
 from serve.context import Caller
-from serve.http.query import refuse_unknown
 from serve.http.responses import reply
 from serve.jobs.changes.deletion import when_released
 from serve.openai import models
 from serve.openai.objects import OpenAiDeleted, OpenAiList, OpenAiModel
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import strict_router
 
-router = APIRouter(
-    prefix="/v1/models",
-    tags=["OpenAI-compatible"],
-    route_class=OpenAiRoute,
-    dependencies=[Depends(refuse_unknown)],
-)
+router = strict_router("/v1/models")
 
 ModelName = Annotated[str, Path(max_length=600, description="`ft:...`, or the name of a base model.")]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, ClassVar
 
-from fastapi import Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from ftlab.openai.ids import in_openai_ids
 from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonRoute
 from serve.http.problems import request_error
+from serve.http.query import refuse_unknown
 
 After = Annotated[str | None, Query(max_length=100, description="Id of the last item of the page before.")]
 CLIENT_ERROR = "invalid_request_error"
@@ -46,6 +47,12 @@ class OpenAiRoute(JsonRoute):
             return error_response(in_their_words(problem), request_id_of(request))
 
         return with_errors
+
+
+def strict_router(prefix: str) -> APIRouter:
+    """A router of paths that refuse unknown query parameters."""
+    strict = [Depends(refuse_unknown)]
+    return APIRouter(prefix=prefix, tags=["OpenAI-compatible"], route_class=OpenAiRoute, dependencies=strict)
 
 
 class _KeyRefused(AuthenticationError):

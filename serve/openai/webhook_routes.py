@@ -2,21 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Path
 from starlette.responses import Response
 
 from serve.context import Caller
 from serve.http.json_body import JsonBody
-from serve.http.query import Limit, refuse_unknown
+from serve.http.query import Limit
 from serve.http.responses import reply
 from serve.openai import webhooks
 from serve.openai.objects import OpenAiDeleted, OpenAiEndpoint, OpenAiEndpointTest, OpenAiEventTypes, OpenAiList
-from serve.openai.route import After, OpenAiRoute
+from serve.openai.route import After, strict_router
 from serve.openai.webhooks import ChangeEndpoint, CreateEndpoint, RotateSecret, TestEvent
 
-router = APIRouter(
-    prefix="/v1", tags=["OpenAI-compatible"], route_class=OpenAiRoute, dependencies=[Depends(refuse_unknown)]
-)
+router = strict_router("/v1")
 AT_ONCE = RotateSecret()
 
 EndpointId = Annotated[str, Path(max_length=100, description="`we_...`")]

@@ -91,7 +91,7 @@ class Scene:
         """Hold the lease of the coordinator, so that the queue is not said to wait for one."""
         with self.store.begin() as tx:
             now = datetime.now(UTC)
-            return tx.leases.acquire(COORDINATOR, "scene", ttl_s=seconds, now=now, force=True).epoch
+            return tx.leases.acquire(COORDINATOR, "scene", ttl_s=seconds, now=now).epoch
 
     def dataset(self, name: str = "support-train.jsonl", count: int = 40) -> str:
         reply = self.api.post("/api/datasets", content=rows(count).encode(), headers={"x-filename": name})

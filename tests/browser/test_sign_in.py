@@ -11,7 +11,7 @@ from serve.web.pages import STATIC
 from tests.browser.conftest import SHORT_MS, WIDE, Server
 from tests.browser.scene import Scene
 from tests.browser.test_pages import check
-from tests.support.lab import wait_for
+from tests.support.clocks import wait_for
 from tests.unit.serve.accounts.with_keys import add_key, bearer
 from tests.unit.tracking.samples import NOW
 

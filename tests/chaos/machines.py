@@ -12,7 +12,8 @@ from cluster.machine.environment import ray_environment
 from cluster.machine.ports import free_ports
 from cluster.machine.supervisor import ray_temp_dir
 from tests.chaos.ray_view import RayView
-from tests.support.lab import Lab, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab
 
 JOIN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 60.0

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from tests.chaos import parts
-from tests.support.lab import Lab, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab
 from tests.support.postgres import PostgresServer
 
 PART_GONE_S = 10.0

@@ -15,7 +15,8 @@ from ftlab.errors import ConflictError
 from ftlab.schemas import Dataset, Event, Job
 from ftlab.status import JobStatus
 from tests.chaos.outages import Database
-from tests.support.lab import Lab, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, tiny_job
 from tests.support.tiny_models import make_tiny_model
 from train.checkpoints import checkpoint_files
 

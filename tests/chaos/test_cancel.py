@@ -12,7 +12,7 @@ from ftlab.schemas import Job
 from ftlab.status import JobStatus
 from tests.chaos import outages, parts
 from tests.chaos.scene import Scene
-from tests.support.lab import wait_for
+from tests.support.clocks import wait_for
 
 CANCELLED_S = 30.0
 """From the request, or from the end of the outage."""

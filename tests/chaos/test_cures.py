@@ -10,7 +10,8 @@ from ftlab.schemas import Dataset, FailureAnalysis, Job
 from ftlab.status import FailureCause, JobStatus, Phase, ReasonCode
 from tests.chaos.memory_limits import add, limit_growth, memory_group
 from tests.chaos.scene import NUM_ROWS, Scene
-from tests.support.lab import rows, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import rows
 
 MIB = 1024**2
 LONG_ROWS = 64

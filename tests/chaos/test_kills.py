@@ -14,7 +14,8 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import outages, parts
 from tests.chaos.parts import Find
 from tests.chaos.scene import Scene
-from tests.support.lab import at_step, follow_until, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import at_step, follow_until
 
 NOTICED_S = 15.0
 """A dead run is noticed within this time."""

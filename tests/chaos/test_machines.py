@@ -6,7 +6,7 @@ from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.chaos.conftest import CORES
 from tests.chaos.machines import machine
 from tests.chaos.scene import Scene
-from tests.support.lab import wait_for
+from tests.support.clocks import wait_for
 
 MANY = {"cpus_per_worker": CORES + 1}
 """Only a machine that joins has so many cores."""

@@ -7,7 +7,7 @@ from ftlab.status import JobStatus
 from tests.chaos import outages
 from tests.chaos.mlflow_view import MlflowView
 from tests.chaos.scene import Scene
-from tests.support.lab import wait_for
+from tests.support.clocks import wait_for
 
 FILLED_IN_S = 120.0
 """MLflow's start, and the longest pause of whoever waits for it."""

@@ -6,7 +6,7 @@ import torch
 from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.chaos import parts
 from tests.chaos.scene import Scene
-from tests.support.lab import wait_for
+from tests.support.clocks import wait_for
 
 OVERFLOW = 1e10
 """Weights so many times larger make numbers that no float32 holds."""

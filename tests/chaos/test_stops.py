@@ -10,7 +10,8 @@ import psutil
 from ftlab.schemas import Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.chaos.scene import Scene
-from tests.support.lab import at_step, follow_until, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import at_step, follow_until
 
 STEPS_PER_S = 12
 """The rough speed of the workload, for the number of steps that a job makes during an outage."""

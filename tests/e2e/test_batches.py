@@ -7,7 +7,8 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset, EventKind
 from ftlab.status import JobStatus
-from tests.support.lab import at_step, follow_until, rows, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import at_step, follow_until, rows, tiny_job
 
 PATIENT_S = 300.0
 EPOCHS = 2

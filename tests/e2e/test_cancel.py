@@ -7,7 +7,8 @@ from ftlab import Client
 from ftlab.errors import ConflictError
 from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
 
 pytestmark = pytest.mark.slow
 

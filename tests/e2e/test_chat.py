@@ -10,7 +10,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from ftlab.status import JobStatus
-from tests.support.lab import TINY, Lab, rows, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import TINY, Lab, rows, tiny_job
 
 pytestmark = pytest.mark.slow
 

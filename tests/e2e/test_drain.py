@@ -15,7 +15,8 @@ from ftlab import Client
 from ftlab.cli.service_file import read_state
 from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ import pytest
 from cluster.machine.supervisor import ray_temp_dir
 from ftlab import Client, errors
 from ftlab.cli.network import network_url
-from tests.support.lab import TINY, Lab, rows, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import TINY, Lab, rows
 
 HUB_TOKEN = "hf_canaryofthehub0000000000000000"
 MAIL_PASSWORD = "canary-of-the-mail-server"

@@ -13,10 +13,11 @@ from ftlab import Client, EvaluationConfig, ExportConfig
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.clocks import wait_for
 from tests.support.huggingface_server import HubServer
 from tests.support.judge_stub import KEY as JUDGE_KEY
 from tests.support.judge_stub import JudgeStub
-from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job
 from tests.support.method_jobs import KTO, RATED, assert_trained, upload
 from tests.support.tiny_models import make_tiny_model
 

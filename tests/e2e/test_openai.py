@@ -12,8 +12,9 @@ import openai as sdk
 import pytest
 from openai import OpenAI
 
+from tests.support.clocks import wait_for
 from tests.support.documents import ROOT
-from tests.support.lab import Lab, rows, wait_for
+from tests.support.lab import Lab, rows
 
 ALIAS = "gpt-4o-mini-2024-07-18"
 PATIENT_S = 180.0

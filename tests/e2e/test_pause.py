@@ -9,7 +9,8 @@ from ftlab import Client
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, Event, Job
 from ftlab.status import JobStatus, ReasonCode
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
 from tests.support.terminal import Terminal
 
 PATIENT_S = 120.0

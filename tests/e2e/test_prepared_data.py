@@ -7,7 +7,8 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset, EventKind
 from ftlab.status import FailureCause, JobStatus, ReasonCode
-from tests.support.lab import Lab, rows, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, rows, tiny_job
 
 
 def prepared(lab: Lab) -> dict[str, int]:

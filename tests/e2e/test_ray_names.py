@@ -12,7 +12,8 @@ from cluster.machine.environment import token_file
 from ftlab import Client
 from ftlab.schemas import Dataset
 from tests.chaos.ray_view import RayView
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
 
 ENDLESS = 100_000
 

@@ -21,7 +21,8 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset, Job
 from tests.e2e.conftest import CORE_PRICE, REWARD_FILE
-from tests.support.lab import Lab, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, tiny_job
 from tests.support.method_jobs import ANSWERS, assert_trained, upload
 from tests.unit.tracking.notifications.receiver import SECRET, receiving
 

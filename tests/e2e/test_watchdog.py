@@ -11,7 +11,8 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset
 from ftlab.status import FailureCause, JobStatus, ReasonCode
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.clocks import wait_for
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from cluster.machine.processes import end_processes
 from ftlab import Client
 from ftlab.schemas import Dataset, Event, EventKind, Job
 from ftlab.settings import Settings
+from tests.support.clocks import wait_for
 from tests.support.tiny_models import make_tiny_model
 from tracking.store import Store
 from tracking.store.records import AttemptRecord
@@ -171,10 +171,3 @@ def follow_until(client: Client, job: Job, stop: Callable[[Event], bool]) -> Eve
 
 def at_step(step: int) -> Callable[[Event], bool]:
     return lambda event: event.kind == "metrics" and event.data["step"] >= step
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ftlab.import_hooks import paused_collector
+from ftlab.lean_imports import paused_collector
 
 TRAIN = "tests/unit/train"
 TOGETHER = (

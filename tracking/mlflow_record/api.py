@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError
-from ftlab.hidden_packages import hidden
+from ftlab.lean_imports import hidden
 from tracking.mlflow_record.mapping import JOB_TAG, DatasetInput, Point, to_ms
 from tracking.mlflow_record.server import CLIENT_ENVIRONMENT
 

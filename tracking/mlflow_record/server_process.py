@@ -8,16 +8,19 @@ needs it.
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
 
-from ftlab.hidden_packages import hidden, late
+from ftlab.lean_imports import execute_deferring, hidden, hook_imports
 
 UVICORN = [sys.executable, "-m", "uvicorn"]
 
 # The server reads and writes no tables; its code for models and evaluations is written for them.
-with hidden("pyarrow", "scipy"), late("pandas"):
+_without_tables = partial(execute_deferring, ("pandas",))
+hook_imports(lambda name: _without_tables if name.startswith("mlflow.") else None)
+with hidden("pyarrow", "scipy"):
     # Checks of `Host` headers are set up at this import, because uvicorn is imported already.
     import mlflow.server
     import mlflow.server.fastapi_app

@@ -34,12 +34,9 @@ FARTHEST_RETRY = timedelta(minutes=10)
 class JobQueue(JobReads):
     """Base class of `JobRepository`: the queue."""
 
-    def queued(self, limit: int = 1000, *, now: datetime | None = None) -> JobRecords:
-        """The queue, next job first; with `now`, without jobs whose `not_before` is later."""
-        statement = select(*COLUMNS).where(IS_QUEUED)
-        if now is not None:
-            statement = statement.where(_is_due(now))
-        return self._records(statement.order_by(*QUEUE_ORDER).limit(limit))
+    def queued(self, limit: int = 1000) -> JobRecords:
+        """The queue, next job first."""
+        return self._records(select(*COLUMNS).where(IS_QUEUED).order_by(*QUEUE_ORDER).limit(limit))
 
     def queue_page(self, owner: str, *, after: str | None = None, limit: int = 20) -> JobRecords:
         """One page of the owner's queued jobs, next job first. `after` is the id of the last job of the page before.

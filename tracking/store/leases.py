@@ -2,9 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, case, or_, select, true, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
-from ftlab.errors import ConflictError
 from tracking.store.database import insert_into
 from tracking.store.errors import StaleJobError
 from tracking.store.records import Lease
@@ -20,16 +19,14 @@ class LeaseRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def acquire(self, name: str, holder: str, *, ttl_s: float, now: datetime, force: bool = False) -> Lease:
-        """Take a lease that is free, expired or the holder's own; with `force`, any lease.
+    def acquire(self, name: str, holder: str, *, ttl_s: float, now: datetime) -> Lease:
+        """Take a lease, also from a holder whose lease has not expired: that one has an old epoch from now on.
 
-        `holder` must be unique to one process: the same holder keeps its epoch. Raises `ConflictError` (code
-        `lease_held`) when another holder's lease has not expired.
+        `holder` must be unique to one process: the same holder keeps its epoch.
         """
         insert = insert_into(self._connection, leases).values(
             name=name, holder=holder, epoch=1, expires_at=now + timedelta(seconds=ttl_s)
         )
-        is_free = or_(leases.c.holder == holder, leases.c.expires_at <= now)
         row = self._connection.execute(
             insert.on_conflict_do_update(
                 index_elements=[leases.c.name],
@@ -38,11 +35,8 @@ class LeaseRepository:
                     "epoch": case((leases.c.holder == holder, leases.c.epoch), else_=leases.c.epoch + 1),
                     "expires_at": insert.excluded.expires_at,
                 },
-                where=true() if force else is_free,
             ).returning(*COLUMNS)
-        ).one_or_none()
-        if row is None:
-            raise ConflictError(f"The lease {name!r} is held by another process.", "lease_held")
+        ).one()
         return Lease(*row)
 
     def renew(self, lease: Lease, *, ttl_s: float, now: datetime) -> Lease:

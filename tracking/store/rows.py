@@ -187,11 +187,21 @@ deleted_records = Table(
     # When its folder, below that of all jobs, was removed. `NULL` is the folder of a job, which has its id as its name.
     Column("files_removed_at", UtcDateTime),
     Column("folder", String),
+    # That of a sweep, which stays taken. Those of jobs are among `idempotency_keys`.
+    Column("idempotency_key", String),
 )
 LEAVES_FILES = deleted_records.c.files_removed_at.is_(None)
 """Deleted records whose files may still exist."""
+HAS_KEY = deleted_records.c.idempotency_key.is_not(None)
 
 Index("ix_deleted_records_files", deleted_records.c.id, sqlite_where=LEAVES_FILES, postgresql_where=LEAVES_FILES)
+Index(
+    "ix_deleted_records_key",
+    deleted_records.c.owner,
+    deleted_records.c.idempotency_key,
+    sqlite_where=HAS_KEY,
+    postgresql_where=HAS_KEY,
+)
 
 attempts = Table(
     "attempts",

@@ -15,7 +15,7 @@ from ftlab.status import ReasonCode
 from tracking.store.errors import DuplicateError, JobBusyError, StaleJobError
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
-from tracking.store.rows import columns_of, deleted_records, idempotency_keys, jobs
+from tracking.store.rows import columns_of, deleted_records, jobs
 from tracking.store.sweep_rows import IS_AT_WORK, IS_BEHIND_MLFLOW, sweep_trials, sweeps
 
 
@@ -84,8 +84,6 @@ class TrialRecord:
 ENDED = tuple(status for status in SweepStatus if status.has_ended)
 OPEN = (TrialState.RUNNING, TrialState.PRUNED)
 """States of trials whose jobs may still run."""
-KEY_OF_SWEEP = "\t{key}"
-"""Idempotency key of a deleted sweep among those of jobs. No key that a caller sends has a tab."""
 COLUMNS = columns_of(sweeps, SweepRecord)
 TRIAL_COLUMNS = columns_of(sweep_trials, TrialRecord)
 SweepRecords = list[SweepRecord]
@@ -136,8 +134,8 @@ class SweepRepository:
 
     def deleted_of_key(self, owner: str, key: str) -> str | None:
         """The id of the deleted sweep that was submitted with this key."""
-        its_key = idempotency_keys.c.key == KEY_OF_SWEEP.format(key=key)
-        found = select(idempotency_keys.c.job_id).where(idempotency_keys.c.owner == owner, its_key)
+        its_key = deleted_records.c.idempotency_key == key
+        found = select(deleted_records.c.id).where(deleted_records.c.owner == owner, its_key)
         return self._connection.execute(found).scalar_one_or_none()
 
     def list(self, *, owner: str, after: str | None, limit: int) -> SweepRecords:
@@ -215,11 +213,8 @@ class SweepRepository:
         former = select(sweeps.c.seq).where(sweeps.c.id == record.id)
         seq = self._connection.execute(former).scalar_one()
         values = {"id": record.id, "kind": sweeps.name, "owner": record.owner, "seq": seq}
-        self._connection.execute(insert(deleted_records), values | {"deleted_at": now, "files_removed_at": now})
-        if record.idempotency_key is not None:
-            key = KEY_OF_SWEEP.format(key=record.idempotency_key)
-            used = {"owner": record.owner, "key": key, "job_id": record.id, "body_sha256": record.body_sha256}
-            self._connection.execute(insert(idempotency_keys), used)
+        values |= {"deleted_at": now, "files_removed_at": now, "idempotency_key": record.idempotency_key}
+        self._connection.execute(insert(deleted_records), values)
         self._connection.execute(update(jobs).where(jobs.c.sweep_id == record.id).values(sweep_id=None))
         self._connection.execute(delete(sweep_trials).where(sweep_trials.c.sweep_id == record.id))
         self._connection.execute(delete(sweeps).where(sweeps.c.id == record.id))

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
-from ftlab.client.retry import Retries
 from ftlab.client.wire import MAX_PAGE, Listing, Request, segment
-from ftlab.errors import NotFoundError
 
 if TYPE_CHECKING:
     import httpx2
@@ -203,13 +201,7 @@ class AsyncClient:
         Raises `NotFoundError` where it is not out.
         """
         path = f"/api/nodes/{segment(node)}/devices/{segment(device)}/restore"
-        retries = Retries(self._transport.endpoint, Request("POST", path, may_repeat=True))
-        try:
-            await self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        await self._transport.exchange_once(Request("POST", path, may_repeat=True))
 
     async def devices(self) -> "Sequence[DeviceUse]":
         """The devices by type: how many there are, how many jobs hold, and how many are free."""

@@ -23,7 +23,7 @@ from ftlab.client.wire import (
     job_path,
     key_for_retries,
 )
-from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
 from ftlab.schemas import Attempt, Checkpoint, Job, MetricPoint, Page
 from ftlab.status import JobStatus
 
@@ -209,13 +209,7 @@ class AsyncJobs:
 
         Raises `NotFoundError`, and `ConflictError` (code `checkpoint_pinned` or `checkpoint_in_use`) when it stays.
         """
-        retries = Retries(self._transport.endpoint, Request("DELETE", checkpoint_path(job, name)))
-        try:
-            await self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        await self._transport.exchange_once(Request("DELETE", checkpoint_path(job, name)))
 
     async def prune_checkpoints(
         self,
@@ -274,13 +268,7 @@ class AsyncJobs:
         """
         # By its id, because a repeated request must not meet another job with the same name.
         found = await self.get(job)
-        retries = Retries(self._transport.endpoint, Request("DELETE", job_path(found.id)))
-        try:
-            await self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        await self._transport.exchange_once(Request("DELETE", job_path(found.id)))
 
     async def pause(self, job: str) -> Job:
         """Ask the job to save a checkpoint, release its devices and pause; a queued job is paused at once.

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from ftlab.client._async.transport import AsyncTransport
-from ftlab.client.retry import Retries
 from ftlab.client.waiting import Polling
 from ftlab.client.wire import Listing, Request, channel_path, segment
-from ftlab.errors import NotFoundError
 from ftlab.schemas import Channel, Notification, NotificationKind
 from ftlab.schemas.notifications import NotificationPage, Unread
 
@@ -101,10 +99,4 @@ class AsyncNotifications:
 
     async def delete_channel(self, name: str) -> None:
         """Delete a channel; what waits for its delivery is not delivered. Raises `NotFoundError`."""
-        retries = Retries(self._transport.endpoint, Request("DELETE", channel_path(name)))
-        try:
-            await self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        await self._transport.exchange_once(Request("DELETE", channel_path(name)))

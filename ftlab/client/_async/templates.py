@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlab.client._async.transport import AsyncTransport
-from ftlab.client.retry import Retries
 from ftlab.client.wire import Listing, Request, template_path
-from ftlab.errors import NotFoundError
 from ftlab.schemas import AnyJobConfig, BaseJobConfig, Template, TemplateSummary
 from ftlab.schemas.templates import built_in_template, check_template, check_template_name, merged
 
@@ -42,13 +40,7 @@ class AsyncTemplates:
 
     async def delete(self, name: str) -> None:
         """Delete your template. Raises `NotFoundError`, and `ConflictError` for a built-in template."""
-        retries = Retries(self._transport.endpoint, Request("DELETE", template_path(name)))
-        try:
-            await self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        await self._transport.exchange_once(Request("DELETE", template_path(name)))
 
 
 async def filled(

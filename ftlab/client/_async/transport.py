@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.retry import Retries
 from ftlab.client.wire import CHUNK_BYTES, MAX_PAGE, Fault, FileBody, Listing, Reply, Request
+from ftlab.errors import NotFoundError
 from ftlab.schemas import Page
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ class AsyncTransport:
                     return response
                 delay_s = retries.after(response)
             await self.sleep(delay_s)
+
+    async def exchange_once(self, request: Request) -> None:
+        """Send a request that can only succeed once, such as a deletion, until it succeeds."""
+        retries = Retries(self.endpoint, request)
+        try:
+            await self.exchange(retries)
+        except NotFoundError:
+            # The first try may have done what a later one is refused for.
+            if not retries.was_repeated:
+                raise
 
     async def send(self, request: Request) -> Reply:
         """Send a request once. Raises `Fault` when the connection fails."""

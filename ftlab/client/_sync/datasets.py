@@ -18,7 +18,6 @@ from ftlab.client.wire import (
     dataset_path,
     key_for_retries,
 )
-from ftlab.errors import NotFoundError
 from ftlab.schemas import Dataset, DatasetPreview, Page, SignedUrl
 from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 
@@ -72,13 +71,7 @@ class Datasets:
 
     def delete(self, dataset_id: str) -> None:
         """Raises `ConflictError` while a job that has not ended uses it."""
-        retries = Retries(self._transport.endpoint, Request("DELETE", dataset_path(dataset_id)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", dataset_path(dataset_id)))
 
     def download(self, dataset_id: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
         """Save the file as it was uploaded."""

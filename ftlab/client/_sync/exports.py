@@ -9,7 +9,7 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.pushes import BROKEN, push_request, result_in
 from ftlab.client.retry import Retries
 from ftlab.client.wire import Fault, Listing, OnProgress, Request, job_path, segment
-from ftlab.errors import NotFoundError, UnreachableError
+from ftlab.errors import UnreachableError
 from ftlab.lines import LineReader
 from ftlab.schemas.export_results import Export, ExportOptions
 from ftlab.schemas.hub import HubCommit
@@ -43,13 +43,7 @@ class Exports:
         Raises `NotFoundError`, and `ConflictError` for an export that has not ended.
         """
         request = Request("DELETE", f"{job_path(export)}/exports/{segment(artifact)}")
-        retries = Retries(self._transport.endpoint, request)
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(request)
 
     def push(
         self,

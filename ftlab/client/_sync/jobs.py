@@ -24,7 +24,7 @@ from ftlab.client.wire import (
     job_path,
     key_for_retries,
 )
-from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
 from ftlab.schemas import Attempt, Checkpoint, Job, MetricPoint, Page
 from ftlab.status import JobStatus
 
@@ -208,13 +208,7 @@ class Jobs:
 
         Raises `NotFoundError`, and `ConflictError` (code `checkpoint_pinned` or `checkpoint_in_use`) when it stays.
         """
-        retries = Retries(self._transport.endpoint, Request("DELETE", checkpoint_path(job, name)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", checkpoint_path(job, name)))
 
     def prune_checkpoints(
         self,
@@ -273,13 +267,7 @@ class Jobs:
         """
         # By its id, because a repeated request must not meet another job with the same name.
         found = self.get(job)
-        retries = Retries(self._transport.endpoint, Request("DELETE", job_path(found.id)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", job_path(found.id)))
 
     def pause(self, job: str) -> Job:
         """Ask the job to save a checkpoint, release its devices and pause; a queued job is paused at once.

@@ -5,10 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ftlab.client._sync.transport import Transport
-from ftlab.client.retry import Retries
 from ftlab.client.waiting import Polling
 from ftlab.client.wire import Listing, Request, channel_path, segment
-from ftlab.errors import NotFoundError
 from ftlab.schemas import Channel, Notification, NotificationKind
 from ftlab.schemas.notifications import NotificationPage, Unread
 
@@ -100,10 +98,4 @@ class Notifications:
 
     def delete_channel(self, name: str) -> None:
         """Delete a channel; what waits for its delivery is not delivered. Raises `NotFoundError`."""
-        retries = Retries(self._transport.endpoint, Request("DELETE", channel_path(name)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", channel_path(name)))

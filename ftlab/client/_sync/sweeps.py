@@ -8,7 +8,6 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, Polling
 from ftlab.client.wire import FILES_TIMEOUT_S, SWEEPS_PATH, Request, key_for_retries, sweep_path
-from ftlab.errors import NotFoundError
 from ftlab.schemas import Page
 from ftlab.schemas.sweep_rules import check_sweep, parse_sweep
 from ftlab.schemas.sweeps import Sweep, SweepConfig, SweepPreview, SweepSummary
@@ -77,13 +76,7 @@ class Sweeps:
 
         Raises `NotFoundError`, and `ConflictError` while it, or one of its jobs, has not ended.
         """
-        retries = Retries(self._transport.endpoint, Request("DELETE", sweep_path(sweep)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", sweep_path(sweep)))
 
     def _change(self, sweep: str, verb: str) -> Sweep:
         request = Request("POST", f"{sweep_path(sweep)}/{verb}", may_repeat=True)

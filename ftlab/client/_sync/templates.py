@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlab.client._sync.transport import Transport
-from ftlab.client.retry import Retries
 from ftlab.client.wire import Listing, Request, template_path
-from ftlab.errors import NotFoundError
 from ftlab.schemas import AnyJobConfig, BaseJobConfig, Template, TemplateSummary
 from ftlab.schemas.templates import built_in_template, check_template, check_template_name, merged
 
@@ -43,13 +41,7 @@ class Templates:
 
     def delete(self, name: str) -> None:
         """Delete your template. Raises `NotFoundError`, and `ConflictError` for a built-in template."""
-        retries = Retries(self._transport.endpoint, Request("DELETE", template_path(name)))
-        try:
-            self._transport.exchange(retries)
-        except NotFoundError:
-            # The first try may have done what a later one is refused for.
-            if not retries.was_repeated:
-                raise
+        self._transport.exchange_once(Request("DELETE", template_path(name)))
 
 
 def filled(transport: Transport, template: str, config: AnyJobConfig | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
 from serve.jobs.submission.job_datasets import find_dataset
-from serve.jobs.submission.parents import NO_PARENTS, Parents
+from serve.jobs.submission.parents import NO_PARENTS, Expected, Parents
 from serve.jobs.submission.preflight import check_max_cost, model_facts
 from serve.jobs.submission.submit import NewJob, ResolvedSubmission, Submission, Submitted, check_size
 from serve.jobs.views.job_view import describe
@@ -207,41 +207,18 @@ def checked_evaluation(
     metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
     metrics = [_with_judge(metric, f"metrics.{place}", settings.judges) for place, metric in enumerate(metrics)]
     tasks = checked_tasks(config.tasks, settings.lm_eval_tasks)
-    models: list[str] = []
-    sources: list[str] = []
-    facts: list[ModelFacts | None] = []
-    name = ""
+    named: list[_NamedModel] = []
     for place, (text, answer) in enumerate(zip(config.models, answers, strict=True)):
-        if (expected := parents.expected.get(text)) is not None:
-            if expected.scores_texts:
-                raise no_language_model(SftMethod(), f"models.{place}")
-            models.append(expected.parent.model)
-            sources.append(expected.parent.id)
-            name = expected.parent.name
-            facts.append(None)
-            continue
+        expected = parents.expected.get(text)
+        if expected is not None and expected.scores_texts:
+            raise no_language_model(SftMethod(), f"models.{place}")
         try:
-            found = check(text, settings, answer)
-            with services.store.read() as tx:
-                tuned = find_tuned(found.ref, tx, settings, owner)
-            if tuned is not None:
-                check_files(SftMethod(), tuned.folder)
+            named.append(_named_model(services, owner, text, answer, expected))
         except FineTuneLabError as error:
             raise type(error)(error.message, error.code, f"models.{place}") from None
-        facts.append(model_facts(services, found, tuned))
-        if tuned is not None:
-            models.append(str(tuned.ref))
-            sources.append(tuned.job_id)
-            name = tuned.name
-            continue
-        # The files that are measured are those of the commit that was found now.
-        is_pinned = found.adapter is None and found.revision is not None and found.ref.kind == "hub"
-        ref = replace(found.ref, revision=found.revision) if is_pinned else found.ref
-        models.append(str(ref))
-        sources += filter(None, [job_of_folder(found.ref, settings)])
-        name = short_name(found.ref)
+    models = list(dict.fromkeys(each.model for each in named))
     is_unchecked = any(answer.is_away for answer in answers)
-    config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics, "tasks": tasks})
+    config = config.model_copy(update={"models": models, "metrics": metrics, "tasks": tasks})
     with services.store.read() as tx:
         dataset = _dataset(tx, owner, config)
         if dataset is not None:
@@ -253,12 +230,45 @@ def checked_evaluation(
         config=config,
         dataset=dataset,
         models=measured,
-        name=name,
-        source_job_ids=tuple(dict.fromkeys(sources)),
+        name=named[-1].name,
+        source_job_ids=tuple(dict.fromkeys(each.source for each in named if each.source is not None)),
         is_unchecked=is_unchecked,
-        facts=tuple(facts),
+        facts=tuple(each.facts for each in named),
         identities=[each for each in known if each is not None] if known and all(known) else None,
     )
+
+
+@dataclass(frozen=True)
+class _NamedModel:
+    """One of the models that an evaluation names, as its job will load it."""
+
+    model: str
+    name: str
+    source: str | None = None
+    """The job whose files it needs."""
+    facts: ModelFacts | None = None
+    """`None` for a model that a job will deliver."""
+
+
+def _named_model(
+    services: Services, owner: str, text: str, answer: HubAnswer, expected: Expected | None
+) -> _NamedModel:
+    """Raises what `resolve_evaluation` raises for a model."""
+    if expected is not None:
+        return _NamedModel(expected.parent.model, expected.parent.name, expected.parent.id)
+    settings = services.settings
+    found = check(text, settings, answer)
+    with services.store.read() as tx:
+        tuned = find_tuned(found.ref, tx, settings, owner)
+    if tuned is not None:
+        check_files(SftMethod(), tuned.folder)
+    facts = model_facts(services, found, tuned)
+    if tuned is not None:
+        return _NamedModel(str(tuned.ref), tuned.name, tuned.job_id, facts)
+    # The files that are measured are those of the commit that was found now.
+    is_pinned = found.adapter is None and found.revision is not None and found.ref.kind == "hub"
+    ref = replace(found.ref, revision=found.revision) if is_pinned else found.ref
+    return _NamedModel(str(ref), short_name(found.ref), job_of_folder(found.ref, settings), facts)
 
 
 def _dataset(tx: Transaction, owner: str, config: EvaluationConfig) -> DatasetRecord | None:

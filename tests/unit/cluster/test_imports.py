@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.machine.lean_ray import DEFERRED, FOR_PYARROW, FOR_REPLIES, FOR_SCALING, TABLES
+from cluster.machine.lean_ray import DEFERRED, FOR_PYARROW, FOR_REPLIES, TABLES
 
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "bitsandbytes")
 
@@ -71,8 +71,8 @@ def test_ray_train_does_without_ray_data():
 
 def test_the_modules_of_ray_whose_imports_wait_are_there():
     """Where one has another name, its imports do not wait, and a run starts more slowly."""
-    deferred = {name for names in DEFERRED.values() for name in names} - {"pandas"}
-    of_ray = {*DEFERRED, *deferred, *FOR_SCALING, FOR_REPLIES, FOR_PYARROW}
+    deferred = {name for names in DEFERRED.values() for name in names} - {"pandas", "numpy"}
+    of_ray = {*DEFERRED, *deferred, FOR_REPLIES, FOR_PYARROW}
     folder = Path(ray.__file__).parents[1]
     files = {name: folder / name.replace(".", "/") for name in of_ray}
     missing = [name for name, file in files.items() if not file.is_dir() and not file.with_suffix(".py").exists()]

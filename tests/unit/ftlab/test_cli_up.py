@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ftlab.cli import up
 from ftlab.cli.service_file import ServiceState
+from tests.support.clocks import wait_for
 
 SUPERVISOR = """
 import json, os, pathlib, signal, sys, time
@@ -172,10 +172,7 @@ def test_a_torn_state_file_is_no_service(tmp_path, cli, text):
 def test_a_zombie_has_ended():
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     state = ServiceState(process.pid, "ready")
-    deadline = time.monotonic() + 10
-    while state.is_alive and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not state.is_alive
+    wait_for(lambda: not state.is_alive)
     process.wait()
     assert not state.is_alive
 

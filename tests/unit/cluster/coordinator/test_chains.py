@@ -225,19 +225,6 @@ def test_a_model_that_does_not_fit_fails_the_child_alone(
     assert world.status(other) is S.PENDING
 
 
-def test_an_error_that_nobody_expects_fails_the_child_and_not_the_tick(world: World, monkeypatch: Any):
-    def broken(*_: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr("cluster.coordinator.chain_gate.fit_to_delivered", broken)
-    parent = world.running()
-    child, other = child_of(world, parent), world.submit()
-    completes(world, parent)
-    world.tick(after_s=1)
-    assert (world.status(child), world.job(child).reason) == (S.FAILED, ReasonCode.INTERNAL_ERROR)
-    assert world.status(other) is S.PENDING
-
-
 def test_a_parent_without_a_model_fails_a_child_that_starts_from_it(world: World):
     parent = world.running()
     child, follower = child_of(world, parent, model=f"job:{parent}"), child_of(world, parent)

@@ -13,6 +13,7 @@ from cluster.events import event_hub as hub_module
 from cluster.events.event_hub import REPLY_EVENTS, EventHub, RayEventHubClient
 from cluster.interfaces import FROM_NOW, EventDocument
 from ftlab.errors import ServiceUnavailableError
+from tests.support.clocks import wait_for
 
 
 def events(*seqs: int, text: str = "") -> list[EventDocument]:
@@ -213,18 +214,11 @@ def fake_ray(monkeypatch) -> FakeRay:
     return fake
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_the_client_publishes_in_order_and_looks_up_once(fake_ray):
     client = RayEventHubClient("ftlab")
     for seq in range(1, 51):
         client.publish(events(seq))
-    wait_until(lambda: len(fake_ray.hub._ring) == 50)
+    wait_for(lambda: len(fake_ray.hub._ring) == 50)
     assert seqs(asyncio.run(client.listen(0))) == list(range(1, 51))
     assert fake_ray.lookups == ["ftlab"]
 
@@ -236,11 +230,11 @@ def test_the_client_finds_a_new_hub_after_a_failure(fake_ray, error):
     client.publish(events(1))
     with pytest.raises(ServiceUnavailableError):
         asyncio.run(client.listen(0))
-    wait_until(lambda: not client._backlog)
+    wait_for(lambda: not client._backlog)
     time.sleep(0.05)
     fake_ray.error = None
     client.publish(events(2))
-    wait_until(lambda: len(fake_ray.hub._ring) == 1)
+    wait_for(lambda: len(fake_ray.hub._ring) == 1)
     assert seqs(asyncio.run(client.listen(0))) == [2]
     assert len(fake_ray.lookups) >= 2
 

@@ -1,8 +1,11 @@
 """The environment of the cluster: where its processes keep models, and what they get to know."""
 
+import stat
+
 import pytest
 
-from cluster.machine.environment import ray_environment
+from cluster.machine.environment import ensure_token, ray_environment, token_file
+from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
 
@@ -23,3 +26,16 @@ def test_unless_the_environment_says_where(settings, monkeypatch, name):
     environment = ray_environment(settings)
     assert environment[name] == "/models"
     assert environment.get("HF_HUB_CACHE") in (None, "/models")
+
+
+def test_the_token_of_ray_is_for_its_owner_alone(settings):
+    ensure_token(settings)
+    file = token_file(settings)
+    token = file.read_text()
+    assert (stat.S_IMODE(file.stat().st_mode), len(token)) == (0o600, 64)
+    ensure_token(settings)
+    assert file.read_text() == token
+    file.chmod(0o640)
+    with pytest.raises(InvalidRequestError, match=f"Run: chmod 600 {file}") as refused:
+        ensure_token(settings)
+    assert refused.value.code == "unsafe_token_file"

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster.machine.processes import Part
+from tests.support.clocks import wait_for
 from tests.support.documents import ROOT
 
 DEAF = """
@@ -42,11 +42,8 @@ for niceness in (0, 5):
 def start(tmp_path: Path, code: str) -> tuple[Part, int]:
     part = Part("part", [sys.executable, "-c", code], {}, tmp_path / "part.log")
     part.start()
-    deadline = time.monotonic() + 20
-    while not (lines := part.log_file.read_text().split()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return part, int(lines[0])
+    wait_for(lambda: part.log_file.read_text().strip())
+    return part, int(part.log_file.read_text().split()[0])
 
 
 def test_a_part_that_heeds_the_signal_ends_by_itself(tmp_path: Path):

@@ -171,6 +171,14 @@ def test_the_service_does_not_start_with_a_bucket_that_it_cannot_reach_at_all(tm
         prepare(Settings(home=tmp_path, buckets={"mine": "nosuch://x"}, **ports))
 
 
+def test_a_service_that_others_can_reach_needs_a_key_of_an_admin(tmp_path: Path) -> None:
+    names = ("port", "mlflow_port", "dashboard_port", "ray_port")
+    settings = Settings(home=tmp_path, host="0.0.0.0", **dict(zip(names, free_ports(4), strict=True)))
+    with pytest.raises(InvalidRequestError, match="there is no valid API key with the scope 'admin'") as refused:
+        prepare(settings)
+    assert (refused.value.code, refused.value.param) == ("unsafe_host", "host")
+
+
 def test_the_token_for_the_hub_reaches_what_asks_the_hub_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary-4712")
     parts = {part.name: dict(part.env) for part in Supervisor(Settings(home=tmp_path))._parts}

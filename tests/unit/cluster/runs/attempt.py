@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,6 @@ def model_of(job: JobRecord) -> ModelRecord:
     return ModelRecord(
         "mdl-1", job.owner, job.id, job.name, "adapter", "org/name", "main-1", 10, Path("model"), None, START
     )
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happens"
-        time.sleep(0.005)
 
 
 def cancel(attempt: Attempt) -> None:

@@ -6,8 +6,9 @@ from cluster.runs import attempt_log
 from cluster.runs.attempt_log import AttemptLog
 from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.clocks import wait_for
 from tests.unit.cluster.coordinator.world import START, add_job
-from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, wait_for
+from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused
 from tracking.store.engines import EngineRecord
 from tracking.store.records import MetricRecord
 from train.plan import EngineReady, Failure, StopKind

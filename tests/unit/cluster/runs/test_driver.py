@@ -14,8 +14,8 @@ from cluster.policy import WorkerShape, node_labels
 from cluster.runs import driver as driver_module
 from cluster.runs.driver import KILLS_WINDOW_LOOKS
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.clocks import wait_for
 from tests.unit.cluster.coordinator.world import locked
-from tests.unit.cluster.runs.attempt import wait_for
 from tests.unit.cluster.runs.driver_runs import FINISHED, ONE_WORKER, TWO_WORKERS, Runs, close_log, worker
 from train.plan import Ending, Failure, Outcome, StopKind, TrainingPlan
 

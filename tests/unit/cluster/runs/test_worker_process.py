@@ -14,7 +14,7 @@ import ray
 from cluster.machine.processes import start_ticks
 from cluster.runs import worker_process
 from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers, stacks_of
-from tests.unit.cluster.runs.attempt import wait_for
+from tests.support.clocks import wait_for
 
 CODE = """
 import time

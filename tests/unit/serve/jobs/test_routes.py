@@ -120,7 +120,7 @@ def test_what_the_scheduler_found_missing_is_what_a_job_waits_for(client, config
     assert [entry["waiting_for"] for entry in queue["queued"]] == [job["waiting_for"] for job in jobs]
     assert queue["waiting_for"] == "First in the queue: Waiting for 2 GPUs; 1 is free."
     with store.begin() as tx:
-        tx.leases.acquire("coordinator", "other", ttl_s=-1, now=datetime.now(UTC), force=True)
+        tx.leases.acquire("coordinator", "other", ttl_s=-1, now=datetime.now(UTC))
     assert "scheduler" in client.get(f"{JOBS}/{first}").json()["waiting_for"]
 
 

@@ -40,7 +40,7 @@ def running(store: Store, client: TestClient, config: dict[str, Any], **placed: 
     job_id = client.post("/api/training/jobs", json=config | {"name": "mine"}).json()["id"]
     now = datetime.now(UTC)
     with store.begin() as tx:
-        epoch = tx.leases.acquire(COORDINATOR, "test", ttl_s=60, now=now, force=True).epoch
+        epoch = tx.leases.acquire(COORDINATOR, "test", ttl_s=60, now=now).epoch
         driver = f"run-{job_id}-1"
         tx.jobs.claim(job_id, driver=driver, epoch=epoch, now=now, **placed)
     return JobRef(job_id, 1)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.notifications import ChannelType, Notification, NotificationKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
-from tests.support.clocks import Clock
+from tests.support.clocks import Clock, wait_for
 from tests.unit.tracking.notifications.receiver import SECRET, Receiver, receiving
 from tests.unit.tracking.notifications.test_outcomes import due
 from tests.unit.tracking.samples import NOW, add_job, later, start
@@ -252,13 +252,6 @@ class running_notifier:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_type_of_the_channel_decides_how_it_delivers(monkeypatch):

@@ -25,12 +25,12 @@ def test_no_claim_after_the_lease_was_taken(store: Store) -> None:
     for number in range(NUM_RACES):
         job = add_job(store)
         with store.begin() as tx:
-            old = tx.leases.acquire("coordinator", f"old-{number}", ttl_s=10, now=NOW, force=True)
+            old = tx.leases.acquire("coordinator", f"old-{number}", ttl_s=10, now=NOW)
 
         def claim_or_take(side: int, job: JobRecord = job, epoch: int = old.epoch) -> JobStatus:
             if side:
                 with store.begin() as tx:
-                    tx.leases.acquire("coordinator", f"new-{epoch}", ttl_s=10, now=NOW, force=True)
+                    tx.leases.acquire("coordinator", f"new-{epoch}", ttl_s=10, now=NOW)
             else:
                 with store.begin() as tx:
                     tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, epoch=epoch, now=NOW)

@@ -227,7 +227,7 @@ class TestClaim:
         job = add_job(store)
         old = hold_lease(store, "first")
         with store.begin() as tx:
-            tx.leases.acquire("coordinator", "second", ttl_s=10, now=NOW, force=True)
+            tx.leases.acquire("coordinator", "second", ttl_s=10, now=NOW)
         with pytest.raises(StaleJobError), store.begin() as tx:
             tx.jobs.claim(job.id, driver="d", cpus=1, gpus=0, epoch=old.epoch, now=NOW)
         assert get_job(store, job.id) == job

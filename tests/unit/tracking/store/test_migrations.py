@@ -96,6 +96,32 @@ def test_failed_migration_leaves_nothing_behind(empty_store: Store, monkeypatch:
         assert inspect(connection).get_table_names() == []
 
 
+def test_the_key_of_a_deleted_sweep_stays_taken(empty_store: Store) -> None:
+    empty_store.migrate()
+    with empty_store._database.writing() as connection:
+        command.downgrade(alembic_config(connection), "0013")
+        connection.execute(
+            text(
+                "INSERT INTO deleted_records (id, kind, owner, seq, deleted_at) "
+                "VALUES ('sweep-1', 'sweeps', 'local', 1, '2026-03-01 12:00:00'), "
+                "('sweep-2', 'sweeps', 'local', 2, '2026-03-01 12:00:00')"
+            )
+        )
+        keys = [
+            {"key": "\tk", "job_id": "sweep-1"},
+            {"key": "k", "job_id": "job-1"},
+            {"key": "k\t1", "job_id": "job-2"},
+        ]
+        insert = "INSERT INTO idempotency_keys (owner, key, job_id, body_sha256) VALUES ('local', :key, :job_id, 'abc')"
+        connection.execute(text(insert), keys)
+    empty_store.migrate()
+    with empty_store.read() as tx:
+        assert tx.sweeps.deleted_of_key("local", "k") == "sweep-1"
+        assert tx.sweeps.deleted_of_key("bob", "k") is None
+        found = [tx.jobs.find_idempotent("local", each["key"]) for each in keys]
+    assert found == [None, ("job-1", "abc"), ("job-2", "abc")]
+
+
 def test_downgrade_removes_every_table(empty_store: Store) -> None:
     empty_store.migrate()
     with empty_store._database.writing() as connection:

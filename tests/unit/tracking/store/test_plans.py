@@ -17,7 +17,7 @@ S = JobStatus
 Call = Callable[[Transaction], object]
 
 READS: dict[str, tuple[str, Call]] = {
-    "queue": ("ix_jobs_queue", lambda tx: tx.jobs.queued(now=NOW)),
+    "queue": ("ix_jobs_queue", lambda tx: tx.jobs.queued()),
     "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0"])),
     "positions": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0", "job-1", "job-2"])),
     "front": ("ix_jobs_queue", lambda tx: tx.jobs.front_shift(50)),
@@ -40,6 +40,7 @@ READS: dict[str, tuple[str, Call]] = {
     "waiting jobs": ("ix_chain_links_open", lambda tx: tx.chains.waiting_jobs(9)),
     "children": ("ix_chain_links_parent", lambda tx: tx.chains.links_of(["job-0"])),
     "left folders": ("ix_deleted_records_files", lambda tx: tx.deletions.with_files()),
+    "key of a deleted sweep": ("ix_deleted_records_key", lambda tx: tx.sweeps.deleted_of_key("local", "k")),
 }
 
 LIKE_IT_ON_POSTGRES = {"list by status": "ix_jobs_owner", "notifier": "pk_jobs"}
@@ -122,7 +123,7 @@ class TestWork:
             lambda tx: tx.jobs.list(owner="local", after="ended-300"),
             lambda tx: tx.jobs.list(owner="local", statuses=[S.FAILED, S.QUEUED]),
             lambda tx: tx.jobs.list(owner="local", statuses=[S.RUNNING, S.CANCELLED]),
-            lambda tx: tx.jobs.queued(50, now=NOW),
+            lambda tx: tx.jobs.queued(50),
             lambda tx: tx.jobs.queue_heads(50, now=NOW),
             lambda tx: tx.jobs.queue_page("local"),
             lambda tx: tx.jobs.queue_page("local", after="queued-50"),

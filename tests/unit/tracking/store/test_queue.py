@@ -54,12 +54,12 @@ def test_not_before(store: Store) -> None:
         tx.attempts.end(ref, reason=ReasonCode.WORKER_CRASHED, message=None, now=NOW)
         tx.jobs.move(ref, S.QUEUED, now=NOW, not_before=later(30))
     with store.read() as tx:
-        assert [job.id for job in tx.jobs.queued(now=later(29))] == [ready]
-        assert [job.id for job in tx.jobs.queued(now=later(30))] == [waiting, ready]
+        assert [job.id for job in tx.jobs.queue_heads(9, now=later(29))] == [ready]
+        assert [job.id for job in tx.jobs.queue_heads(9, now=later(30))] == [waiting, ready]
         assert [job.id for job in tx.jobs.queued()] == [waiting, ready]
         assert tx.jobs.queue_positions([ready]) == {ready: 2}
         # The clock was set back by an hour.
-        assert [job.id for job in tx.jobs.queued(now=later(-3600))] == [waiting, ready]
+        assert [job.id for job in tx.jobs.queue_heads(9, now=later(-3600))] == [waiting, ready]
 
 
 def test_position_of_others_is_none(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.unit.train.inference.test_run_engine import wait_for
+from tests.support.clocks import wait_for
 
 KEEPER = Path(__file__).parents[4] / "train" / "inference" / "keeper.py"
 CHILD = """
@@ -29,7 +29,7 @@ def command(tmp_path: Path, seconds: float) -> list[str]:
 
 
 def started(tmp_path: Path) -> list[psutil.Process]:
-    wait_for(lambda: (tmp_path / "pids").exists() and bool((tmp_path / "pids").read_text()), "the child to start")
+    wait_for(lambda: (tmp_path / "pids").exists() and bool((tmp_path / "pids").read_text()), what="the child to start")
     return [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
 
 

@@ -1,8 +1,6 @@
 """One attempt of an engine without Ray: it tells where it listens, answers, and ends."""
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from openai import OpenAI
 from ftlab.errors import ConflictError
 from ftlab.schemas import EngineConfig, NoticePayload
 from ftlab.status import StopKind
+from tests.support.clocks import wait_for
 from train.plan import Beat, EnginePlan, EngineReady, ModelLoaded, Outcome, Phase, RunReport
 
 HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
@@ -52,7 +51,7 @@ class Attempt:
     errors: list[Exception]
 
     def client(self) -> OpenAI:
-        wait_for(lambda: len(self.link.reports) == 3, "the engine to listen")
+        wait_for(lambda: len(self.link.reports) == 3, what="the engine to listen")
         chosen, loaded, ready = self.link.reports
         assert isinstance(chosen, NoticePayload)
         assert isinstance(loaded, ModelLoaded)
@@ -64,13 +63,6 @@ class Attempt:
         assert not self.thread.is_alive()
         [outcome] = self.outcomes
         return outcome
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.02)
 
 
 def plan(models: Path, tmp_path: Path, **changes: Any) -> EnginePlan:

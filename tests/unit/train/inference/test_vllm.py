@@ -13,7 +13,8 @@ import pytest
 from ftlab.schemas import EngineConfig, LogPayload, NoticePayload
 from ftlab.status import ReasonCode, StopKind
 from tests.support import stand_in_vllm
-from tests.unit.train.inference.test_run_engine import HELLO, Attempt, Link, begin, plan, wait_for
+from tests.support.clocks import wait_for
+from tests.unit.train.inference.test_run_engine import HELLO, Attempt, Link, begin, plan
 from train.plan import EnginePlan
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def test_a_caller_who_leaves_ends_the_answer(talking: EnginePlan, tokens: dict[s
         stream = ask(client, stream=True)
         next(stream)
         stream.close()
-        wait_for(lambda: bool(stand_in_vllm.calls(folder, "aborted")), "the server to notice")
+        wait_for(lambda: bool(stand_in_vllm.calls(folder, "aborted")), what="the server to notice")
 
 
 def test_a_server_that_ends_at_its_start(talking: EnginePlan) -> None:
@@ -194,7 +195,7 @@ def test_a_server_that_ends_at_a_request(talking: EnginePlan) -> None:
 def test_a_stop_while_the_server_loads(talking: EnginePlan, tokens: dict[str, list[int]]) -> None:
     folder = stand_in_vllm.install(talking.inference_folder, ARCHITECTURE, tokens=tokens, start_s=60)
     attempt = begin(talking)
-    wait_for(lambda: bool(stand_in_vllm.calls(folder, "start")), "the server to start")
+    wait_for(lambda: bool(stand_in_vllm.calls(folder, "start")), what="the server to start")
     attempt.link.stop = StopKind.PREEMPT
     outcome = attempt.end()
     assert (outcome.ending, outcome.stop) == ("stopped", StopKind.PREEMPT)

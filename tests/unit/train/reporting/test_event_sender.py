@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftlab.schemas import LogPayload
+from tests.support.clocks import wait_for
 from train.plan import Beat, StopKind
 from train.reporting import event_sender
 from train.reporting.event_sender import Emitted, Emitter
@@ -52,13 +52,6 @@ class Receiver:
                 newest = event.number
                 texts.append(event.payload.text)
         return texts
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happens"
-        time.sleep(0.001)
 
 
 def started(receiver: Receiver) -> Emitter:

@@ -1,7 +1,9 @@
 import type { CheckReport } from "../api/datasets";
 import { counted } from "../format/format";
+import type { StateLook } from "../format/status";
+import { StatePill } from "../ui/Status";
 
-const LOOKS: Record<string, { glyph: string; label: string; tone: string }> = {
+const LOOKS: Record<string, StateLook> = {
   error: { glyph: "✗", label: "Error", tone: "bad" },
   warning: { glyph: "!", label: "Warning", tone: "warn" },
   info: { glyph: "i", label: "Note", tone: "active" },
@@ -19,10 +21,7 @@ export function Findings({ report, onRow }: { report: CheckReport; onRow?: ((row
           const row = finding.row;
           return (
             <li key={index}>
-              <span className={`pill pill-${look?.tone ?? ""}`}>
-                <span aria-hidden="true">{look?.glyph}</span>
-                {look?.label}
-              </span>
+              {look && <StatePill look={look} />}
               <span>
                 {finding.message}
                 {row && onRow && (

@@ -23,13 +23,10 @@ const LOOKS: Record<JobStatus, StateLook> = {
 };
 const RECOVERING: StateLook = { glyph: "↻", label: "Recovering", tone: "warn" };
 
-export const STATUSES = Object.keys(LOOKS) as JobStatus[];
 const TERMINAL = new Set<JobStatus>(["completed", "failed", "cancelled"]);
 const STARTING = new Set<JobStatus>(["queued", "pending", "initializing"]);
 
 export const isTerminal = (status: JobStatus): boolean => TERMINAL.has(status);
-
-export const isStatus = (text: string): text is JobStatus => text in LOOKS;
 
 /** Groups of statuses that the list of jobs filters by. */
 export const STATUS_GROUPS: { name: string; label: string; statuses: JobStatus[] }[] = [

@@ -157,6 +157,7 @@ def test_a_second_evaluation_of_the_same_is_answered_at_once(trainer: Trainer, e
     other_model, _ = trainer.train("org/tiny-model", lora={"r": 2, "lora_alpha": 4})
     assert evaluator.post(f"job:{other_model}").status_code == 201
     shutil.rmtree(evaluator.services.settings.home / "jobs" / job_id / "evaluation")
+    assert refusal(evaluator.client.get(f"{JOBS}/{job_id}/evaluation"), 404)["code"] == "results_not_found"
     assert evaluator.post(f"job:{tuned}").status_code == 201
 
 

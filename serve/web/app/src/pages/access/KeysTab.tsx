@@ -3,10 +3,12 @@ import { useState } from "react";
 import { accessKeys, GRACE_HOURS, keyListQuery, revokeKey, rotateKey, type ApiKey } from "../../api/access";
 import { isAdmin, type Session } from "../../api/session";
 import { ago, dateTime } from "../../format/format";
+import type { StateLook } from "../../format/status";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Menu, type MenuItem } from "../../ui/Menu";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
 import { KeyDialog, ShownKey } from "./KeyDialog";
 import { UserChoice, useChosenUser } from "./UserChoice";
@@ -80,7 +82,7 @@ function Row({ record, session }: { record: ApiKey; session: Session }) {
         <b>{name}{isOwn && <span className="muted"> (this one)</span>}</b>
         <span className="muted small mono">ftl_{id}_…</span>
       </th>
-      <td data-label="State"><State record={record} /></td>
+      <td data-label="State"><StatePill look={stateOf(record)} /></td>
       <td data-label="Allows">{record.scopes.join(", ")}</td>
       <td data-label="Last used" title={dateTime(record.last_used_at)}>{record.last_used_at ? ago(record.last_used_at) : "never"}</td>
       <td data-label="Expires">{record.expires_at ? dateTime(record.expires_at) : "never"}</td>
@@ -123,17 +125,7 @@ function Row({ record, session }: { record: ApiKey; session: Session }) {
   );
 }
 
-function State({ record }: { record: ApiKey }) {
-  const { glyph, label, tone } = stateOf(record);
-  return (
-    <span className={`pill pill-${tone}`}>
-      <span className="pill-glyph" aria-hidden="true">{glyph}</span>
-      {label}
-    </span>
-  );
-}
-
-function stateOf({ is_valid: isValid, revoked_at: revokedAt, expires_at: expiresAt }: ApiKey) {
+function stateOf({ is_valid: isValid, revoked_at: revokedAt, expires_at: expiresAt }: ApiKey): StateLook {
   if (isValid) return { glyph: "✓", label: "Valid", tone: "good" };
   if (revokedAt) return { glyph: "⊘", label: "Revoked", tone: "quiet" };
   const hasExpired = expiresAt && new Date(expiresAt).getTime() <= Date.now();

@@ -2,12 +2,17 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { accessKeys, addUser, switchUser, userListQuery, type User } from "../../api/access";
 import { ago, counted, dateTime } from "../../format/format";
+import type { StateLook } from "../../format/status";
 import { Link } from "../../router/Link";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Menu } from "../../ui/Menu";
 import { ErrorNote, Loading } from "../../ui/Notes";
+import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
+
+const ENABLED: StateLook = { glyph: "✓", label: "Enabled", tone: "good" };
+const DISABLED: StateLook = { glyph: "⊘", label: "Disabled", tone: "quiet" };
 
 export function UsersTab() {
   const { data: users, error, refetch } = useQuery(userListQuery);
@@ -65,10 +70,7 @@ function Row({ user }: { user: User }) {
     <tr>
       <th scope="row" className="record-name"><Link to={`/access?user=${encodeURIComponent(name)}`}>{name}</Link></th>
       <td data-label="State">
-        <span className={`pill pill-${isDisabled ? "quiet" : "good"}`}>
-          <span className="pill-glyph" aria-hidden="true">{isDisabled ? "⊘" : "✓"}</span>
-          {isDisabled ? "Disabled" : "Enabled"}
-        </span>
+        <StatePill look={isDisabled ? DISABLED : ENABLED} />
         {enabling.error && <ErrorNote error={enabling.error} />}
       </td>
       <td data-label="Keys">{counted(numKeys, "valid key")}</td>

@@ -1,13 +1,15 @@
 import type { Schemas } from "../../api/client";
 import { about, bytes, count, money } from "../../format/format";
+import type { StateLook } from "../../format/status";
 import { plainText } from "../../config/values";
 import { Button } from "../../ui/Button";
 import { Loading } from "../../ui/Notes";
+import { StatePill } from "../../ui/Status";
 import "../../data/data.css";
 
 type JobEstimate = Schemas["JobEstimate"];
 
-const FITS: Record<string, { glyph: string; label: string; tone: string }> = {
+const FITS: Record<string, StateLook> = {
   fits: { glyph: "✓", label: "Fits", tone: "good" },
   does_not_fit: { glyph: "✗", label: "Does not fit", tone: "bad" },
   unknown: { glyph: "?", label: "May not fit", tone: "warn" },
@@ -79,10 +81,7 @@ function Device({ device }: { device: Schemas["DeviceEstimate"] }) {
   const look = FITS[device.fits] ?? FITS["unknown"];
   return (
     <div className="device">
-      <span className={`pill pill-${look?.tone ?? ""}`}>
-        <span aria-hidden="true">{look?.glyph}</span>
-        {look?.label}
-      </span>{" "}
+      {look && <StatePill look={look} />}{" "}
       <strong>{device.device}</strong>
       <p className="small muted">{device.message}</p>
     </div>

@@ -10,10 +10,12 @@ import {
   type Channel,
 } from "../../api/notifications";
 import { ago, count } from "../../format/format";
+import type { StateLook } from "../../format/status";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Menu } from "../../ui/Menu";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { StatePill } from "../../ui/Status";
 import { TableHead } from "../../ui/TableHead";
 import { ChannelDialog } from "./ChannelDialog";
 import { KINDS } from "./kinds";
@@ -113,16 +115,13 @@ function State({ channel }: { channel: Channel }) {
   const retry = channel.is_on && channel.last_error && channel.retry_at ? "It is tried again later." : "";
   return (
     <div className="channel-state">
-      <span className={`pill pill-${look.tone}`}>
-        <span className="pill-glyph" aria-hidden="true">{look.glyph}</span>
-        {look.label}
-      </span>
+      <StatePill look={look} />
       <span className="small">{[channel.last_error ?? "", retry, waiting, lost].filter(Boolean).join(" ")}</span>
     </div>
   );
 }
 
-function stateOf(channel: Channel) {
+function stateOf(channel: Channel): StateLook {
   if (!channel.is_on) return { glyph: "⊘", label: "Off", tone: "quiet" };
   if (channel.last_error) return { glyph: "✗", label: "Failing", tone: "bad" };
   if (isDelivering(channel)) return { glyph: "◔", label: "Delivering", tone: "active" };

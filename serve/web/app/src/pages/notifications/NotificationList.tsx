@@ -14,6 +14,7 @@ import { useQueryState } from "../../router/router";
 import { Button, IconButton } from "../../ui/Button";
 import { EmptyState, ErrorNote } from "../../ui/Notes";
 import { RecordList } from "../../ui/RecordList";
+import { StatePill } from "../../ui/Status";
 import { filterOf, KIND_NAMES, KINDS } from "./kinds";
 
 export function NotificationList() {
@@ -80,10 +81,7 @@ function Row({ notification, onRead }: { notification: Notification; onRead: () 
   const look = KINDS[kind];
   return (
     <li className={readAt ? "notification" : "notification is-unread"}>
-      <span className={`pill pill-${look.tone}`}>
-        <span className="pill-glyph" aria-hidden="true">{look.glyph}</span>
-        {look.label}
-      </span>
+      <StatePill look={look} />
       <div className="notification-text">
         <p>
           {!readAt && <span className="visually-hidden">Unread: </span>}

@@ -3,12 +3,13 @@
 import pickle
 import sys
 from collections.abc import Iterator
+from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from cluster.machine.deferred_imports import Deferred, defer_imports
+from ftlab.lean_imports import Deferred, execute_deferring
 
 IMPORTED = ("stored_tables", "stored_tables.parts")
 
@@ -25,9 +26,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run(code: str) -> ModuleType:
+    class CodeLoader(Loader):
+        def exec_module(self, module: ModuleType) -> None:
+            exec(code, vars(module))
+
     module = ModuleType("of_ray")
-    defer_imports(module, ["stored_tables"])
-    exec(code, vars(module))
+    execute_deferring(["stored_tables"], CodeLoader(), module)
     return module
 
 
@@ -39,6 +43,7 @@ def test_annotations_import_nothing() -> None:
         "from stored_tables import Table\n"
         "from stored_tables.parts import LIMIT\n"
         "Given = Dict[str, Union[Table, Callable[[], Table]]]\n"
+        "class Report:\n    table: tables.Table | None = None\n    limit: int | tables.Limit = 1\n"
         "def read(table: Table, again: Optional[Table] = None) -> Given:\n    return tables.Table()\n"
         "assert json.loads('1') == 1 and os.path.sep"
     )
