@@ -5,8 +5,8 @@ imported without a package which it hardly uses gets `Deferred` objects of it (`
 it uses one. `hook_imports` reaches modules that somebody else imports, such as Ray. `paused_collector` is for a process
 that imports a lot.
 
-The modules for Ray are in `cluster.machine.lean_ray`, and those for transformers, PEFT and TRL in
-`train.lean_libraries`.
+`cluster.machine.lean_ray` uses them for Ray, `train.lean_libraries` for transformers, PEFT and TRL, and the data worker
+and the processes of MLflow for theirs.
 """
 
 import builtins

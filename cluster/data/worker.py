@@ -33,8 +33,7 @@ from cluster.data.requests import (
 from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
-from ftlab.hidden_packages import hidden
-from ftlab.import_hooks import hook_imports
+from ftlab.lean_imports import hidden, hook_imports
 from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import GrpoMethod, Method
 from ftlab.settings import Settings, load_settings

@@ -29,8 +29,8 @@ state = {"pid": os.getpid(), "started_at_ticks": ticks, "urls": {"API": f"http:/
 file = home / "run" / "service.json"
 file.parent.mkdir(parents=True, exist_ok=True)
 file.write_text(json.dumps(state | {"state": "starting"}))
-file.write_text(json.dumps(state | {"state": "ready"}))
 print("standby", os.environ["FTLAB_STANDBY"], flush=True)
+file.write_text(json.dumps(state | {"state": "ready"}))
 if not os.environ.get("ONCE"):
     time.sleep(60)
 """
