@@ -20,6 +20,8 @@ FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 60.0
 WAIT_POLL_S = 0.05
+TERMINATE_WAIT_S, KILL_WAIT_S = 3.0, 3.0
+"""How long processes may take to end after SIGTERM and after SIGKILL."""
 
 
 @dataclass
@@ -124,13 +126,13 @@ def children_by_parent() -> dict[int, list[psutil.Process]]:
 
 def end_processes(processes: Sequence[psutil.Process], is_urgent: Callable[[], bool] = lambda: False) -> None:
     """End these processes; psutil compares start times, so a reused process id is never hit."""
-    for stop in (psutil.Process.terminate, psutil.Process.kill):
+    for stop, wait_s in ((psutil.Process.terminate, TERMINATE_WAIT_S), (psutil.Process.kill, KILL_WAIT_S)):
         if stop is psutil.Process.terminate and is_urgent():
             continue
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 stop(process)
-        _, alive = psutil.wait_procs(processes, timeout=3.0)
+        _, alive = psutil.wait_procs(processes, timeout=wait_s)
         if not alive:
             return
 

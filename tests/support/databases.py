@@ -14,6 +14,11 @@ from tests.support.postgres import PostgresServer
 from tracking.store import Store
 from tracking.store.rows import metadata
 
+_EMPTY_ALL = "DO $$ BEGIN {} END $$".format(
+    " ".join(f"DELETE FROM {table.name};" for table in reversed(metadata.sorted_tables))
+)
+"""One statement, because a round trip for each table takes longer than emptying them."""
+
 
 def make_database(file: Path) -> Path:
     """Put a migrated, empty SQLite database there: copying it is faster than migrating again."""
@@ -49,8 +54,7 @@ def sqlite_url(tmp_path: Path) -> str:
 def postgres_url(postgres_database: Engine) -> Iterator[str]:
     yield postgres_database.url.render_as_string(hide_password=False)
     with postgres_database.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
+        connection.exec_driver_sql(_EMPTY_ALL)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

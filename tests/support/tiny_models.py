@@ -3,6 +3,7 @@
 Tests train, resume and download it where a real model would only cost time.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,21 @@ user assistant system tool 0 1 2 3 4 5 6 7 8 9 + - = ? ! : ; ( ) [ ] { } " ' / #
 
 def make_tiny_tokenizer(*, vocab_size: int = 512) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer (any text round-trips) with the ChatML template, eos `<|im_end|>`."""
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_trained_tokenizer(vocab_size)),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+    )
+    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+@cache
+def _trained_tokenizer(vocab_size: int) -> str:
+    """The tokenizer as JSON, which is read faster than a tokenizer is trained."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -45,16 +61,7 @@ def make_tiny_tokenizer(*, vocab_size: int = 512) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT.splitlines(), trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        clean_up_tokenization_spaces=False,
-        model_max_length=2048,
-    )
-    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return str(tokenizer.to_str())
 
 
 def make_tiny_model(

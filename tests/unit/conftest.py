@@ -1,8 +1,10 @@
 """What holds for every unit test."""
 
 import gc
+import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from ftlab.lean_imports import paused_collector
 
 TRAIN = "tests/unit/train"
 TOGETHER = (
-    (f"{TRAIN}/loop/",),
     (
+        f"{TRAIN}/loop/",
         f"{TRAIN}/methods/",
         f"{TRAIN}/checkpoints/test_resume_report.py",
         f"{TRAIN}/test_proofs.py",
@@ -20,6 +22,9 @@ TOGETHER = (
     ("tests/unit/tracking/mlflow_record/",),
 )
 """Files that share what each process takes long to start: the ranks of several workers, or a server."""
+
+SetUp = Callable[[Any, Any], None]
+"""What is done with each new connection to a database."""
 
 
 def _together(nodeid: str) -> str | None:
@@ -51,6 +56,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _together(nodeid) or str(super()._split_scope(nodeid))
 
     return Scheduling(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobody_waits_for_the_disk() -> Iterator[pytest.MonkeyPatch]:
+    """Files and commits are not synced: no test cuts the power, and each would wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        if database := sys.modules.get("tracking.store.database"):
+            patch.setattr(database, "_sqlite_setup", _unsynced(database._sqlite_setup))
+        yield patch
+
+
+def _unsynced(make: Callable[..., SetUp]) -> Callable[..., SetUp]:
+    @wraps(make)
+    def make_unsynced(*arguments: Any, **options: Any) -> SetUp:
+        set_up = make(*arguments, **options)
+
+        def set_up_unsynced(connection: Any, record: Any) -> None:
+            set_up(connection, record)
+            connection.execute("PRAGMA synchronous=OFF")
+
+        return set_up_unsynced
+
+    return make_unsynced
+
+
+@pytest.fixture
+def synced_commits(_nobody_waits_for_the_disk: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits are synced as usual."""
+    database = sys.modules["tracking.store.database"]
+    monkeypatch.setattr(database, "_sqlite_setup", database._sqlite_setup.__wrapped__)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -85,5 +85,12 @@ def unused_port() -> int:
 
 
 @pytest.fixture
+def unanswered(unused_port, monkeypatch) -> str:
+    """An address where nothing answers; commands give up at once."""
+    monkeypatch.setattr("ftlab.cli.session.FIRST_CONTACT_S", 0.1)
+    return f"http://127.0.0.1:{unused_port}"
+
+
+@pytest.fixture
 def cli(address, monkeypatch, capsys) -> Cli:
     return Cli(address, monkeypatch, capsys)

@@ -574,9 +574,8 @@ def test_a_job_that_fails_while_it_is_followed_gives_its_reason_once(cli, fake):
     assert "Out of memory" in json.loads(as_json.err.splitlines()[-1])["error"]["message"]
 
 
-def test_unreachable(cli, unused_port, monkeypatch):
-    monkeypatch.setattr("ftlab.cli.session.FIRST_CONTACT_S", 0.1)
-    run = cli("ls", "--server", f"http://127.0.0.1:{unused_port}")
+def test_unreachable(cli, unanswered):
+    run = cli("ls", "--server", unanswered)
     assert run.code == 8
     assert "ftlab up" in run.err
     assert run.err.count("\n") == 1

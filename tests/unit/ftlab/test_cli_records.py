@@ -160,8 +160,8 @@ def test_config_does_not_pretend_that_the_home_folder_exists(cli, tmp_path, monk
     assert line.endswith(str(tmp_path / ".ftlab"))
 
 
-def test_status_of_nothing(cli, unused_port):
-    assert cli("status", "--server", f"http://127.0.0.1:{unused_port}").code == 8
+def test_status_of_nothing(cli, unanswered):
+    assert cli("status", "--server", unanswered).code == 8
 
 
 def test_status_outlives_no_wrong_service(cli, fake):

@@ -166,8 +166,8 @@ def test_dry_run_as_json_has_config_and_estimate(cli, job_file):
     assert found["problem"] is None
 
 
-def test_dry_run_works_without_a_service(cli, job_file):
-    run = cli("submit", job_file, "--dry-run", "--server", "http://127.0.0.1:1")
+def test_dry_run_works_without_a_service(cli, job_file, unanswered):
+    run = cli("submit", job_file, "--dry-run", "--server", unanswered)
     assert run.code == 0
     assert read_yaml(run.out, "x")["model"] == "org/name"
     assert "Not estimated: " in run.err
@@ -314,10 +314,10 @@ def test_a_key_that_was_used_before_is_said_to_be(cli, fake, job_file):
     assert "used before" not in first.err
 
 
-def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake, tmp_path):
+def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake, tmp_path, unanswered):
     file = tmp_path / "job.yaml"
     file.write_text("model: org/name\ndataset: none.jsonl\n")
-    run = cli("submit", file, "--dry-run", "--server", "http://127.0.0.1:1")
+    run = cli("submit", file, "--dry-run", "--server", unanswered)
     document = read_yaml(run.out, "x")
     assert document["training"]["learning_rate"] == 2e-4
     assert document["training"]["max_steps"] is None

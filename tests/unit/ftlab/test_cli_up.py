@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,7 @@ def test_down_waits_as_long_as_jobs_may_take_to_save(cli, supervisor, monkeypatc
 def test_down_ends_what_a_killed_service_left_behind(cli, tmp_path):
     home = tmp_path / "home"
     part = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={"FTLAB_PART_OF": str(home)})
+    threading.Thread(target=part.wait).start()  # as init would, so that nobody waits for its end
     file = home / "run" / "service.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"pid": os.getpid(), "state": "ready", "started_at_ticks": 1}))

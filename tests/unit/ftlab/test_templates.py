@@ -183,9 +183,9 @@ def test_submit_with_a_template(real, client, rows, tmp_path):
 
 
 def test_a_file_takes_precedence_over_its_template_and_options_over_the_file(
-    monkeypatch, capsys, unused_port, tmp_path, rows
+    monkeypatch, capsys, unanswered, tmp_path, rows
 ):
-    cli = Cli(f"http://127.0.0.1:{unused_port}", monkeypatch, capsys)
+    cli = Cli(unanswered, monkeypatch, capsys)
     folder = tmp_path / "jobs"
     folder.mkdir()
     (folder / "job.yaml").write_text("model: org/x\ndataset: ds-1\nlora: {r: 4}\nname: from-file\n")
@@ -198,8 +198,8 @@ def test_a_file_takes_precedence_over_its_template_and_options_over_the_file(
     assert shown["dataset"] == [str(rows), "ds-2"]
 
 
-def test_a_dry_run_with_a_built_in_template_needs_no_service(monkeypatch, capsys, unused_port):
-    cli = Cli(f"http://127.0.0.1:{unused_port}", monkeypatch, capsys)
+def test_a_dry_run_with_a_built_in_template_needs_no_service(monkeypatch, capsys, unanswered):
+    cli = Cli(unanswered, monkeypatch, capsys)
     run = cli("submit", "-t", "efficient", "--model", "org/x", "--dataset", "ds-1", "--dry-run")
     assert run.code == 0
     assert read_yaml(run.out, "out")["load_in_4bit"] is True

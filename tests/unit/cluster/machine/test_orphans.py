@@ -50,8 +50,11 @@ def test_parts_of_this_service_are_ended_and_no_other_process(settings: Settings
     assert end_leftovers(settings) == 0
 
 
-def test_a_part_that_lost_its_parent_and_is_stopped_is_ended(settings: Settings, spawn: Spawn):
+def test_a_part_that_lost_its_parent_and_is_stopped_is_ended(
+    settings: Settings, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+):
     """A training worker whose raylet was killed: init is its parent now."""
+    monkeypatch.setattr("cluster.machine.processes.TERMINATE_WAIT_S", 0.1)
     code = (
         "import os, signal, sys, time\n"
         "if os.fork():\n"

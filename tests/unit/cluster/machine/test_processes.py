@@ -54,7 +54,10 @@ def test_a_part_that_heeds_the_signal_ends_by_itself(tmp_path: Path):
 
 
 @pytest.mark.parametrize("is_urgent", [False, True])
-def test_a_part_that_does_not_is_killed_with_its_children(tmp_path: Path, is_urgent: bool):
+def test_a_part_that_does_not_is_killed_with_its_children(
+    tmp_path: Path, is_urgent: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cluster.machine.processes.TERMINATE_WAIT_S", 0.1)
     part, child = start(tmp_path, DEAF)
     part.stop(grace_s=60 if is_urgent else 0.1, is_urgent=lambda: is_urgent)
     assert part.process is not None

@@ -38,7 +38,7 @@ START_TIMEOUT_S = 120.0
 
 
 class MlflowServer:
-    """MLflow as the supervisor starts it; may be stopped and started again on the same port and data."""
+    """MLflow as the supervisor starts it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from cluster.machine.ports import free_ports
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
 from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, Jobs, MlflowServer, Reader
@@ -17,10 +18,11 @@ FILES = {"model.safetensors": b"weights"}
 
 
 def test_a_server_down_for_the_whole_job_has_everything_afterwards(
-    jobs: Jobs, session_server: MlflowServer, recorder: Recorder, reader: Reader
+    jobs: Jobs, api: MlflowApi, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session_server.stop()
-    try:
+    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with monkeypatch.context() as outage:
+        outage.setattr(api, "_client", MlflowClient(nobody, registry_uri=nobody))
         ref = jobs.start_attempt(jobs.add_job("outage"))
         for start in range(1, 1001, 250):
             jobs.log_steps(ref, range(start, start + 250), grad_norm=1.0)
@@ -29,8 +31,6 @@ def test_a_server_down_for_the_whole_job_has_everything_afterwards(
                 recorder.step()
         jobs.write_logs(ref)
         model = jobs.complete(ref, FILES)
-    finally:
-        session_server.start()
     jobs.clock.advance(60)
     while recorder.step():
         pass

@@ -85,7 +85,7 @@ class TestTransactions:
 
 
 class TestSqlite:
-    def test_commits_are_durable(self, hasty_store: Store) -> None:
+    def test_commits_are_durable(self, synced_commits: None, hasty_store: Store) -> None:
         for transaction in (hasty_store._database.writing(), hasty_store._database.reading()):
             with transaction as connection:
                 assert _pragma(connection, "journal_mode") == "wal"

@@ -92,7 +92,7 @@ def plan(store: Store, call: Call) -> str:
     return "\n".join(steps)
 
 
-FEW, MANY = 500, 20_000
+FEW, MANY = 500, 6_000
 
 
 @pytest.fixture(scope="module")
