@@ -163,6 +163,7 @@ def _record(
         format=conversion.format,
         shape=conversion.shape,
         columns=options.columns or {},
+        num_skipped=conversion.num_skipped,
     )
     return DatasetRecord(
         id=new_id("ds"),

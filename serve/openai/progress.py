@@ -1,6 +1,5 @@
 """Events and checkpoints of a job as OpenAI's clients see them. Every function blocks on the store."""
 
-from collections.abc import Collection
 from typing import Any, Literal
 
 from ftlab.openai.ids import in_openai_ids
@@ -12,7 +11,6 @@ from serve.openai.ids import checkpoint_id, checkpoint_step, event_id, event_seq
 from serve.openai.job_views import fine_tuning_job
 from serve.openai.names import checkpoint_name, tuned_name
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiList, page
-from tracking.store import Transaction
 from tracking.store.paging import invalid_cursor
 from tracking.store.records import CheckpointRecord, EventRecord
 
@@ -27,8 +25,6 @@ METRICS = {
     "full_valid_mean_token_accuracy": "eval_mean_token_accuracy",
 }
 """OpenAI's metrics, and ours. An evaluation always reads the whole validation file, so both losses are the same."""
-
-MAX_STEPS = 10_000
 
 Level = Literal["info", "warn", "error"]
 
@@ -57,18 +53,10 @@ def list_checkpoints(
             if last is None:
                 raise invalid_cursor()
             found = [checkpoint for checkpoint in found if checkpoint.step < last]
-        values = values_by_step(tx, record.id, METRICS.values(), MAX_STEPS)
+        values = tx.metrics.at_steps(record.id, set(METRICS.values()), [each.step for each in found[:limit]])
         name = tuned_name(record, tx.openai_jobs.of_jobs([record.id]).get(record.id))
     shown = [_to_checkpoint(checkpoint, name, values.get(checkpoint.step, {})) for checkpoint in found[:limit]]
     return page(shown, has_more=len(found) > limit)
-
-
-def values_by_step(tx: Transaction, job_id: str, names: Collection[str], max_steps: int) -> dict[int, dict[str, float]]:
-    """Our metrics by step and name; a longer series than `max_steps` is thinned."""
-    found: dict[int, dict[str, float]] = {}
-    for point in tx.metrics.series(job_id, set(names), max_steps):
-        found.setdefault(point.step, {})[point.name] = point.value
-    return found
 
 
 def in_their_metrics(values: dict[str, Any]) -> dict[str, float]:

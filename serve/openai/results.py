@@ -9,7 +9,6 @@ from serve.context import Services
 from serve.openai.ids import file_id, fine_tune_id, job_of_result, no_such_file, result_file_id, seconds
 from serve.openai.job_views import has_results
 from serve.openai.objects import OpenAiFile, OpenAiList, page
-from serve.openai.progress import values_by_step
 from tracking.store import Transaction
 from tracking.store.paging import invalid_cursor
 from tracking.store.records import JobRecord
@@ -82,7 +81,9 @@ def _record(tx: Transaction, owner: str, job: str) -> JobRecord:
 
 
 def _csv(tx: Transaction, record: JobRecord) -> bytes:
-    rows = values_by_step(tx, record.id, COLUMNS.values(), MAX_STEPS)
+    rows: dict[int, dict[str, float]] = {}
+    for point in tx.metrics.series(record.id, set(COLUMNS.values()), MAX_STEPS):
+        rows.setdefault(point.step, {})[point.name] = point.value
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step", *COLUMNS])

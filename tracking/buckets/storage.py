@@ -15,9 +15,16 @@ def blob_key(sha256: str) -> str:
     return f"blobs/{sha256}"
 
 
-def canonical_key(sha256: str, *, version: str, format: str, shape: str, columns: Mapping[str, str]) -> str:
-    """The key of the canonical rows of that file. It covers everything that they depend on."""
-    conversion = {"version": version, "format": format, "shape": shape, "columns": dict(columns)}
+def canonical_key(
+    sha256: str, *, version: str, format: str, shape: str, columns: Mapping[str, str], num_skipped: int = 0
+) -> str:
+    """The key of the canonical rows of that file. It covers everything that they depend on.
+
+    That includes how many rows were skipped: a row that the detected shape refuses may be read where it was named.
+    """
+    conversion: dict[str, object] = {"version": version, "format": format, "shape": shape, "columns": dict(columns)}
+    if num_skipped:
+        conversion["num_skipped"] = num_skipped
     text = json.dumps(conversion, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"{canonical_prefix(sha256)}{hashlib.sha256(text.encode()).hexdigest()[:12]}.arrow"
 

@@ -56,6 +56,14 @@ class MetricRepository:
         mine = select(metrics.c.step, metrics.c.value).where(metrics.c.job_id == job_id, metrics.c.name == name)
         return {row.step: row.value for row in self._connection.execute(mine.order_by(metrics.c.step))}
 
+    def at_steps(self, job_id: str, names: Collection[str], steps: Collection[int]) -> dict[int, dict[str, float]]:
+        """The values of these series at these steps, by step and name."""
+        found: dict[int, dict[str, float]] = {}
+        wanted = (metrics.c.job_id == job_id, metrics.c.name.in_(names), metrics.c.step.in_(steps))
+        for row in self._connection.execute(select(metrics.c.step, metrics.c.name, metrics.c.value).where(*wanted)):
+            found.setdefault(row.step, {})[row.name] = row.value
+        return found
+
     def names(self, job_id: str) -> list[str]:
         """The names of the job's series."""
         names = select(metrics.c.name).where(metrics.c.job_id == job_id).distinct()

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from train.data.rows.canonical import CanonicalFile
+
 DATASETS = "/api/datasets"
 JOBS = "/api/training/jobs"
 TURNS = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]
@@ -198,3 +200,17 @@ def test_bad_columns_are_refused_before_the_file(client, params, param):
     error = refused.json()["error"]
     assert (refused.status_code, error["code"], error["param"]) == (422, "invalid_mapping", param)
     assert CANARY not in refused.text
+
+
+def test_a_named_shape_keeps_the_rows_that_the_detected_one_skips(client, services):
+    """The rows of both are stored, though file and shape are the same."""
+    rows = [ROWS["prompt_completion"] | {"completion": f"Number {number}."} for number in range(4)]
+    rows[1]["weight"] = 0.5
+    skipping = upload(client, rows, accept_partial="true").json()
+    whole = upload(client, rows, shape="prompt_completion").json()
+    assert (skipping["num_rows"], whole["num_rows"], whole["is_duplicate"]) == (3, 4, False)
+    for dataset in (skipping, whole):
+        with services.store.read() as tx:
+            record = tx.datasets.get(dataset["id"])
+        with CanonicalFile.open(services.buckets.local_path(record.bucket, record.canonical)) as file:
+            assert file.num_rows == dataset["num_rows"]

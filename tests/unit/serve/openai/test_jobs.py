@@ -354,3 +354,18 @@ async def test_the_async_client_does_the_same(async_openai, services):
         assert done.fine_tuned_model in [model.id async for model in client.models.list()]
         with pytest.raises(sdk.NotFoundError):
             await client.fine_tuning.jobs.cancel("ftjob-x")
+
+
+def test_checkpoints_of_a_long_job_keep_their_metrics(openai: OpenAI, services) -> None:
+    """However many steps were logged beside theirs."""
+    job = create(openai)
+    ref = bring(services.store, own(job), JobStatus.RUNNING)
+    for step in (5_001, 7_003):
+        measure(services.store, ref, step)
+    with services.store.begin() as tx:
+        others = [step for step in range(1, 12_000) if step not in (5_001, 7_003)]
+        tx.metrics.add([MetricRecord(ref.id, "loss", step, 9.0, NOW, ref.attempt) for step in others])
+    found = openai.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert [each.step_number for each in found] == [7_003, 5_001]
+    measured = [(each.metrics.train_loss, each.metrics.train_mean_token_accuracy) for each in found]
+    assert measured == [(0.5, 0.75)] * 2

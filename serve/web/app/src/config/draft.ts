@@ -37,6 +37,19 @@ export function draftOf(text: string, before: Config = {}): Draft {
   return { text, config: value as Config, problem: null };
 }
 
+export type Change = (draft: Draft) => Draft;
+
+/** A draft, and changes of it that wait until its text can be read: somebody is writing it. */
+export interface DraftState {
+  draft: Draft;
+  waiting: Change[];
+}
+
+export function settled({ draft, waiting }: DraftState): DraftState {
+  if (draft.problem !== null) return { draft, waiting };
+  return { draft: waiting.reduce((before, change) => change(before), draft), waiting: [] };
+}
+
 /** The value of a setting; `undefined` where it is not set. */
 export function valueAt(config: Config, path: string): unknown {
   return path.split(".").reduce<unknown>((inner, name) => (inner as Config | null | undefined)?.[name], config);

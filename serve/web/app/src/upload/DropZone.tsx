@@ -1,18 +1,30 @@
-import { useRef, useState, type DragEvent } from "react";
+import { useEffect, useRef, useState, type DragEvent } from "react";
 import type { Dataset } from "../api/datasets";
 import { bytes } from "../format/format";
 import { Button } from "../ui/Button";
 import { ErrorNote } from "../ui/Notes";
 import { ReadingOptions } from "./ReadingOptions";
-import { useUpload } from "./useUpload";
+import { useUpload, type UploadPhase } from "./useUpload";
 import "./upload.css";
 
 /** What the service reads; any of them may be compressed. */
 const ACCEPTED = ".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.gz,.zst";
 
+interface Props {
+  onDone: (dataset: Dataset) => void;
+  /** Called with each upload that is under way or needs the user, and with `null` at its end. */
+  onPhase?: (phase: UploadPhase | null) => void;
+}
+
 /** The place to drop a file on, or to choose one; afterwards the progress of its upload. */
-export function DropZone({ onDone }: { onDone: (dataset: Dataset) => void }) {
+export function DropZone({ onDone, onPhase }: Props) {
   const { state, send, readAgain, cancel } = useUpload(onDone);
+  const name = state.phase === "idle" ? null : state.file.name;
+  const isStuck = state.phase === "unreadable" || state.phase === "failed";
+  useEffect(() => {
+    onPhase?.(name === null ? null : { name, isStuck });
+    return () => { onPhase?.(null); };
+  }, [name, isStuck, onPhase]);
   if (state.phase === "sending") return <Sending file={state.file} sent={state.sent} onCancel={cancel} />;
   if (state.phase === "reading") {
     return <p className="note" role="status">Reading every row of {state.file.name}…</p>;

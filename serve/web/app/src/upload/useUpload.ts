@@ -12,6 +12,12 @@ export type UploadState =
   | { phase: "unreadable"; file: File; id: string; error: unknown; columns: string[] }
   | { phase: "failed"; file: File; error: unknown };
 
+/** An upload as another part of the page shows it: the name of the file, and whether it needs the user. */
+export interface UploadPhase {
+  name: string;
+  isStuck: boolean;
+}
+
 export interface UploadControl {
   state: UploadState;
   send: (file: File) => void;

@@ -7,6 +7,7 @@ import { methodOf, withMethod, withSettings } from "../../config/draft";
 import type { JobSchema } from "../../config/schema";
 import { OlderDatasets } from "../../data/OlderDatasets";
 import { DropZone } from "../../upload/DropZone";
+import type { UploadPhase } from "../../upload/useUpload";
 import { Button } from "../../ui/Button";
 import { ChosenDatasets } from "./ChosenDatasets";
 import { EvaluationChoice } from "./EvaluationChoice";
@@ -18,21 +19,22 @@ interface Props {
   schema: JobSchema;
   control: DraftControl;
   problems: Problems;
+  onUpload: (phase: UploadPhase | null) => void;
 }
 
 /** The rows: dropped files, or datasets that are there. */
-export function DataSection({ schema, control, problems }: Props) {
+export function DataSection({ schema, control, problems, onUpload }: Props) {
   const list = useInfiniteQuery(datasetListQuery);
   const datasets = recordsOf(list.data);
   const chosen = datasetsOf(control.draft.config);
-  const choose = (dataset: Dataset) => { control.set(withDataset(schema, control.draft, dataset)); };
+  const choose = (dataset: Dataset) => { control.apply((draft) => withDataset(schema, draft, dataset)); };
   return (
     <section className="panel part" aria-labelledby="data-title">
       <h2 id="data-title">Rows to train on</h2>
       <FieldProblem path="dataset" problems={problems} />
       {chosen.length === 0 ? (
         <>
-          <DropZone onDone={choose} />
+          <DropZone onDone={choose} onPhase={onUpload} />
           {datasets.length > 0 && <DatasetChoice id="setting-dataset" label="Or a dataset that is there" datasets={datasets} onChoose={choose} />}
         </>
       ) : (
@@ -40,7 +42,8 @@ export function DataSection({ schema, control, problems }: Props) {
           <ChosenDatasets control={control} problems={problems} />
           <AddDataset
             datasets={datasets.filter(({ id, name }) => !chosen.includes(id) && !chosen.includes(name))}
-            onAdd={(dataset) => { control.change(withAdded(control.draft.config, dataset.id)); }}
+            onAdd={(dataset) => { control.apply((draft) => withSettings(draft, withAdded(draft.config, dataset.id))); }}
+            onUpload={onUpload}
           />
           <EvaluationChoice control={control} problems={problems} datasets={datasets} />
         </>
@@ -50,12 +53,19 @@ export function DataSection({ schema, control, problems }: Props) {
   );
 }
 
+interface AddProps {
+  datasets: Dataset[];
+  onAdd: (dataset: Dataset) => void;
+  onUpload: (phase: UploadPhase | null) => void;
+}
+
 /** Rows besides those that are chosen: of a dataset that is there, or of another file. */
-function AddDataset({ datasets, onAdd }: { datasets: Dataset[]; onAdd: (dataset: Dataset) => void }) {
+function AddDataset({ datasets, onAdd, onUpload }: AddProps) {
   const [isUploading, setUploading] = useState(false);
   if (isUploading) {
     return (
       <DropZone
+        onPhase={onUpload}
         onDone={(dataset) => {
           setUploading(false);
           onAdd(dataset);

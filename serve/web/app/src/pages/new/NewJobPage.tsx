@@ -1,13 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { useTitle } from "../../app/useTitle";
 import { schemaQuery } from "../../api/newJob";
 import type { JobSchema } from "../../config/schema";
 import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote, Loading } from "../../ui/Notes";
+import type { UploadPhase } from "../../upload/useUpload";
 import { CheckSection } from "./CheckSection";
 import { DataSection } from "./DataSection";
 import { ModelSection } from "./ModelSection";
+import { NewJobViews } from "./NewJobViews";
 import { SettingsSection } from "./SettingsSection";
 import { SubmitPanel } from "./SubmitPanel";
 import { TemplateChoice } from "./TemplateChoice";
@@ -53,6 +56,7 @@ export default function NewJobPage() {
 
 function Parts({ schema, control, isText }: { schema: JobSchema; control: DraftControl; isText: boolean }) {
   const [, setQuery] = useQueryState();
+  const [upload, setUpload] = useState<UploadPhase | null>(null);
   const problems = useProblems(schema, control.draft);
   // What would be changed now is not sent, and the page is left.
   const submission = useSubmission(control.draft.config, control.clear, problems.refuse);
@@ -61,31 +65,31 @@ function Parts({ schema, control, isText }: { schema: JobSchema; control: DraftC
     // The field may have to be drawn first.
     requestAnimationFrame(() => { requestAnimationFrame(() => { focusSetting(path); }); });
   };
+  const form = (
+    <fieldset disabled={control.draft.problem !== null || submission.isBusy} className="new-form">
+      {control.draft.problem !== null && (
+        <p className="note note-bad" role="alert">
+          The YAML cannot be read, so the form shows what was there before. {control.draft.problem}
+        </p>
+      )}
+      <DataSection schema={schema} control={control} problems={problems} onUpload={setUpload} />
+      <ModelSection control={control} problems={problems} />
+      <CheckSection control={control} />
+      <section className="panel part" aria-labelledby="settings-title">
+        <h2 id="settings-title">Settings</h2>
+        <TemplateChoice control={control} />
+        <SettingsSection schema={schema} control={control} problems={problems} />
+      </section>
+    </fieldset>
+  );
+  const text = (
+    <fieldset disabled={submission.isBusy} className="new-form">
+      <YamlView control={control} problems={problems} upload={upload} />
+    </fieldset>
+  );
   return (
     <div className="new">
-      <div className="new-parts">
-        {isText ? (
-          <fieldset disabled={submission.isBusy} className="new-form">
-            <YamlView control={control} problems={problems} />
-          </fieldset>
-        ) : (
-          <fieldset disabled={control.draft.problem !== null || submission.isBusy} className="new-form">
-            {control.draft.problem !== null && (
-              <p className="note note-bad" role="alert">
-                The YAML cannot be read, so the form shows what was there before. {control.draft.problem}
-              </p>
-            )}
-            <DataSection schema={schema} control={control} problems={problems} />
-            <ModelSection control={control} problems={problems} />
-            <CheckSection control={control} />
-            <section className="panel part" aria-labelledby="settings-title">
-              <h2 id="settings-title">Settings</h2>
-              <TemplateChoice control={control} />
-              <SettingsSection schema={schema} control={control} problems={problems} />
-            </section>
-          </fieldset>
-        )}
-      </div>
+      <NewJobViews isText={isText} form={form} text={text} />
       <SubmitPanel control={control} problems={problems} submission={submission} onShow={show} />
     </div>
   );

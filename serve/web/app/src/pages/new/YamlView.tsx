@@ -1,9 +1,16 @@
 import { draftOf } from "../../config/draft";
+import type { UploadPhase } from "../../upload/useUpload";
 import type { DraftControl } from "./useDraft";
 import type { Problems } from "./useProblems";
 
+interface Props {
+  control: DraftControl;
+  problems: Problems;
+  upload: UploadPhase | null;
+}
+
 /** The whole config as text. What is changed here is changed in the form. */
-export function YamlView({ control, problems }: { control: DraftControl; problems: Problems }) {
+export function YamlView({ control, problems, upload }: Props) {
   const { draft } = control;
   const numLines = draft.text.split("\n").length;
   return (
@@ -12,6 +19,7 @@ export function YamlView({ control, problems }: { control: DraftControl; problem
       <p className="muted small">
         The same document that <code>ftlab submit</code> takes. Changes here are changes of the form.
       </p>
+      {upload && <UploadNote upload={upload} />}
       <textarea
         className="yaml mono"
         aria-labelledby="yaml-title"
@@ -32,4 +40,9 @@ export function YamlView({ control, problems }: { control: DraftControl; problem
       ))}
     </section>
   );
+}
+
+function UploadNote({ upload: { name, isStuck } }: { upload: UploadPhase }) {
+  if (isStuck) return <p className="note note-bad" role="alert">{name} could not be used. The form says why.</p>;
+  return <p className="note" role="status">{name} is being uploaded; then its dataset is added to the config.</p>;
 }
