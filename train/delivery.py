@@ -62,7 +62,7 @@ def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
         message = f"{trained.outcome.ended_early} The checkpoint of step {delivered.step} was delivered."
         run.link.emit(NoticePayload(code="stopped_early", message=message))
     _report_no_improvement(run.link, trained.eval_losses, delivered.step)
-    # A method that evaluates by generated answers would draw other ones of the delivered model.
+    # Of a method that evaluates by generated answers, rounding may make the delivered model draw others.
     evaluate = find_evaluate(run.plan.config.method.type)
     if trained.eval_set is not None and evaluate is not None:
         mark = run.plan.job_folder / FINAL_EVAL_MARK

@@ -105,6 +105,7 @@ def _train(run: RunContext, traits: DeviceTraits) -> TrainedRun:
         schedule = before.continued(resumed.step, schedule, plan.config.training)
     elif is_main_rank():
         _report_long_warmup(run, schedule)
+        _report_unreached_steps(run, schedule)
         _report_mix(run, mix)
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
@@ -211,6 +212,18 @@ def _report_long_warmup(run: RunContext, schedule: RowSchedule) -> None:
         f"{schedule.last_step / training.warmup_steps:.1%} of that."
     )
     run.link.emit(NoticePayload(code="warmup_too_long", message=message))
+
+
+def _report_unreached_steps(run: RunContext, schedule: RowSchedule) -> None:
+    training = run.plan.config.training
+    if training.max_steps is None or training.max_steps <= schedule.last_step:
+        return
+    message = (
+        f"The run has {schedule.last_step} steps, and not {training.max_steps} (training.max_steps): several files are "
+        f"trained one after another, each for {training.num_train_epochs:g} epochs (training.num_train_epochs), and "
+        "max_steps only limits the run."
+    )
+    run.link.emit(NoticePayload(code="max_steps_unreached", message=message))
 
 
 def _report_mix(run: RunContext, mix: Mix | None) -> None:

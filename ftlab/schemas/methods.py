@@ -230,7 +230,8 @@ class GrpoMethod(TrainingMethod):
     """How far the probability of a token may move from that of its generation, as a ratio, before it is clipped. Used
     with `num_iterations` above 1."""
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dapo"
-    """How the losses of tokens are averaged; the default is TRL's."""
+    """How the losses of tokens are averaged; the default is TRL's. `bnpo` averages within each pass, so the loss
+    depends on how a step is divided into passes and workers."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Rewards are divided by the standard deviation of their prompt's answers, of all answers, or not at all."""
 

@@ -28,7 +28,8 @@ class TrainingConfig(StrictModel):
     num_train_epochs: Annotated[float, Field(gt=0.0, le=1000.0), OrAuto()] = 3.0
     """Passes over each dataset. With a fraction, the last pass is cut short: the steps are rounded up."""
     max_steps: Steps | None = None
-    """Optimizer steps; overrides `num_train_epochs` when given."""
+    """Optimizer steps; overrides `num_train_epochs` when given. With several datasets that are trained one after
+    another, it only limits the run."""
     learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0), OrAuto()] = None
     """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, `kto` and
     `grpo`, 1e-5 and 1e-6; for `reward`, 1e-4 and 1e-5."""

@@ -8,7 +8,7 @@ from typing import Any
 from ftlab.schemas import EvaluationConfig
 from train.evaluation.task_checks import package_version
 
-VERSION = 3
+VERSION = 4
 """A new number where the same settings measure something else."""
 
 
@@ -25,12 +25,10 @@ def cache_key(config: EvaluationConfig, rows: str | None, identities: Sequence[s
         "generation": config.generation.model_dump(mode="json"),
         "max_rows": config.max_rows,
         "seed": config.seed,
-        # Answers that are drawn depend on the batch that they are drawn in.
-        "batch_size": config.batch_size if config.generation.temperature else None,
     }
     if config.tasks:
         parts["tasks"] = [task.model_dump(mode="json") for task in config.tasks]
         parts["lm_eval"] = package_version()
-        # A task may draw its answers.
+        # The functions of a task may draw random numbers, for a batch of rows at a time.
         parts["batch_size"] = config.batch_size
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

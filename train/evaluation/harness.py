@@ -4,9 +4,10 @@ Only evaluations with tasks import this module, because `lm_eval` is an extra.
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from train.evaluation.cases import Skip
 from train.evaluation.task_checks import Task
 from train.evaluation.task_rows import TaskCase, TaskRow
 from train.evaluation.work import LoadedModel, Work
-from train.model.generation import generating, generation_config
+from train.model.generation import RowDraws, generating, generation_config, row_seed
 
 GENERATED = "generate_until"
 CHOSEN = "multiple_choice"
@@ -119,6 +120,7 @@ class HarnessTask:
             # One request of each row at a time: as many rows as the memory holds.
             model.batch_size_per_gpu = len(batch)
             set_seed((self._seed + batch[0]) % MAX_SEEDS)
+            model.draws = _PromptDraws(self._seed, requests[batch[0]][0].repeats or 1)
             work.on_done(self._measured(model, {row: requests[row] for row in batch}))
             return 0
 
@@ -209,6 +211,25 @@ class HarnessTask:
             ) from error
 
 
+class _PromptDraws:
+    """Random numbers of sampled answers: they follow from the prompt, and from how often its row has asked it.
+
+    A row asks its prompt `num_repeats` times in succession. So the rows of a prompt get the same answers, and none
+    depends on the batches.
+    """
+
+    def __init__(self, seed: int, num_repeats: int) -> None:
+        self._seed, self._num_repeats = seed, num_repeats
+        self._asked: Counter[tuple[int, ...]] = Counter()
+
+    def of(self, prompts: Sequence[tuple[int, ...]]) -> RowDraws:
+        seeds = []
+        for prompt in prompts:
+            seeds.append(row_seed(self._seed, (*prompt, self._asked[prompt] % self._num_repeats)))
+            self._asked[prompt] += 1
+        return RowDraws(seeds)
+
+
 class _HarnessModel(HFLM):
     """A loaded model as lm-eval asks it: with the chat template of this service, and greedy unless a task draws."""
 
@@ -224,6 +245,7 @@ class _HarnessModel(HFLM):
             softmax_dtype=torch.float32,
         )
         self._template = ChatTemplate.of(loaded.tokenizer)
+        self.draws = _PromptDraws(0, 1)
 
     @property
     def has_template(self) -> bool:
@@ -256,8 +278,13 @@ class _HarnessModel(HFLM):
         before, own = self.model.generation_config, generation_config(self.model, self.tokenizer, 1)
         own.max_new_tokens = None  # lm-eval gives the length with the prompt
         self.model.generation_config = own
+        draws: AbstractContextManager[Any] = nullcontext()
+        if settings.get("do_sample"):
+            rows = zip(context.tolist(), settings["attention_mask"].tolist(), strict=True)
+            draws = self.draws.of([tuple(compress(tokens, mask)) for tokens, mask in rows])
         try:
-            tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
+            with draws:
+                tokens: torch.Tensor = super()._model_generate(context, max_length, stop, **settings)
         finally:
             self.model.generation_config = before
         return tokens

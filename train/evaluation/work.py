@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate.utils import send_to_device
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from trl.trainer.utils import add_fused_lm_head
 
 from ftlab.schemas import EvaluationConfig
@@ -20,7 +21,7 @@ from train.evaluation.cases import Case, ReadRows, Skip
 from train.evaluation.measures import Answer
 from train.methods.collator import RowCollator
 from train.methods.sft import measure_rows
-from train.model.generation import end_token_ids, generating, generation_config
+from train.model.generation import RowDraws, end_token_ids, generating, generation_config, row_seed
 
 Item = TypeVar("Item")
 
@@ -97,6 +98,7 @@ class Work:
     def _answer_batch(self, loaded: LoadedModel, batch: list[Prompt]) -> int:
         settings = self.config.generation
         sampling: dict[str, Any] = {}
+        draws: AbstractContextManager[Any] = nullcontext()
         if settings.temperature:
             sampling = {
                 "do_sample": True,
@@ -104,8 +106,11 @@ class Work:
                 "top_p": settings.top_p,
                 "top_k": settings.top_k,
             }
-            set_seed(self.config.seed + batch[0].number)
-        answers = generate(loaded, [prompt.ids for prompt in batch], settings.max_new_tokens, self.check_in, **sampling)
+            draws = RowDraws([row_seed(self.config.seed, [prompt.number]) for prompt in batch])
+        with draws:
+            answers = generate(
+                loaded, [prompt.ids for prompt in batch], settings.max_new_tokens, self.check_in, **sampling
+            )
         self.on_done({prompt.number: answer for prompt, answer in zip(batch, answers, strict=True)})
         return sum(len(answer.ids) for answer in answers)
 

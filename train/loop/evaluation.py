@@ -36,7 +36,9 @@ class MetricSums:
     def __init__(
         self, names: Sequence[str], device: torch.device, extremes: Mapping[str, Extreme] | None = None
     ) -> None:
-        self._signs = {name: 1 if extreme == "max" else -1 for name, extreme in (extremes or {}).items()}
+        self._signs = {
+            name: 1 if extreme == "max" else -1 for name, extreme in (extremes or {}).items() if name in names
+        }
         self._names = [name for name in names if name not in self._signs]
         self._sums = torch.zeros(len(self._names), 2, dtype=torch.float64, device=device)
         self._peaks = torch.full((len(self._signs),), -math.inf, dtype=torch.float64, device=device)

@@ -310,7 +310,7 @@ class ExactResume(ShardedTraining):
         if self.model.training:
             weights = {name: metrics.pop(name) for name in set(self.metric_weights.values()) if name in metrics}
             for name, weight in self.metric_weights.items():
-                if weight in weights:
+                if name in metrics and weight in weights:
                     metrics[name] = [weighted_mean(metrics[name], weights[weight])]
             for name, extreme in self.metric_extremes.items():
                 if name in metrics:

@@ -4,33 +4,60 @@ The model in training generates the answers itself, with transformers. The refer
 with its adapter switched off: no second model is ever in memory. Answers that are trained for several steps are part of
 a checkpoint between those steps.
 
-An evaluation generates one answer to each prompt, always with the same random numbers. Its `loss` is the negative mean
-reward, so that the checkpoint with the lowest eval loss is the one with the highest reward.
+An evaluation generates one answer to each prompt, with random numbers that follow from the seed of the job and the
+prompt alone: whatever shares its batch, the answer is the same, up to rounding. Its `loss` is the negative mean reward,
+so that the checkpoint with the lowest eval loss is the one with the highest reward.
 """
 
-import zlib
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
 from ftlab.schemas.events import RunPart
 from ftlab.schemas.methods import GrpoMethod
-from train.loop.evaluation import Batch, BatchSums
+from train.loop.evaluation import Batch, BatchSums, Extreme
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
+from train.model.generation import RowDraws, row_seed
 from train.model.preflight import check_divergence_of_adapter
 from train.rewards import FileReward, RewardFunction, reward_functions
 from train.row_order import GenerationSampler
 
+NUM_ANSWER, NUM_ENDED = "num_answer_tokens", "num_ended_answers"
+"""Keys in TRL's metrics, over all ranks: the answer tokens of each pass since the last logged step, and the answers of
+each generation that were not cut off."""
+CLIPPED = "completions/clipped_ratio"
+OF_ENDED = (
+    "completions/mean_terminated_length",
+    "completions/min_terminated_length",
+    "completions/max_terminated_length",
+)
+"""Lengths of the answers that were not cut off. TRL notes 0 for a generation without one."""
+
 
 class GrpoRunTrainer(ExactResume, GRPOTrainer):
-    """TRL's trainer with an exact resume, on prepared prompts."""
+    """TRL's trainer with an exact resume, on prepared prompts, with metrics that are means over tokens or answers."""
 
-    metric_weights: ClassVar[dict[str, str]] = {}
+    metric_weights: ClassVar[dict[str, str]] = {
+        "entropy": NUM_ANSWER,
+        "kl": NUM_ANSWER,
+        "clip_ratio/low_mean": NUM_ANSWER,
+        "clip_ratio/high_mean": NUM_ANSWER,
+        "clip_ratio/region_mean": NUM_ANSWER,
+        OF_ENDED[0]: NUM_ENDED,
+    }
+    metric_extremes: ClassVar[dict[str, Extreme]] = {
+        "clip_ratio/low_min": "min",
+        "clip_ratio/high_max": "max",
+        "completions/min_length": "min",
+        "completions/max_length": "max",
+        OF_ENDED[1]: "min",
+        OF_ENDED[2]: "max",
+    }
     preparation: ClassVar[RunPart | None] = RunPart.GENERATION
 
     def __init__(self, *args: Any, rewards: list[RewardFunction | FileReward], **options: Any) -> None:
@@ -70,7 +97,36 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [{"prompt": row["prompt_ids"], "reference": row["reference"]} for row in inputs]
         answers: dict[str, Any] = super()._generate_and_score_completions(rows)
+        self._note_ended(len(rows) * self.args.world_size)
         return answers
+
+    def _note_ended(self, num_answers: int) -> None:
+        """Count the answers of a generation that were not cut off; without one, they have no length."""
+        metrics = self._metrics["train"]
+        if num_ended := round((1 - metrics[CLIPPED][-1]) * num_answers):
+            metrics[NUM_ENDED].append(num_ended)
+            return
+        for name in OF_ENDED:
+            metrics[name].pop()
+            if not metrics[name]:
+                del metrics[name]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        loss = super()._compute_loss(model, inputs)
+        num_tokens = self.accelerator.gather(inputs["completion_mask"].sum()).sum().item()
+        self._metrics["train"][NUM_ANSWER].append(num_tokens)
+        return loss
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **options: Any) -> Any:
+        # TRL names no positions: a model with absolute ones, such as GPT-2, would count the padding before a prompt.
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        if "position_ids" not in signature(base.forward).parameters:
+            return super()._get_per_token_logps_and_entropies(model, *args, **options)
+        hook = self.model.register_forward_pre_hook(_without_padding, with_kwargs=True)
+        try:
+            return super()._get_per_token_logps_and_entropies(model, *args, **options)
+        finally:
+            hook.remove()
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
@@ -93,11 +149,10 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
         super().log(logs, start_time)
 
     def measure_batch(self, batch: Any) -> BatchSums:
-        """Sums over one generated answer to each row of `batch`. It sets the random state."""
+        """Sums over one generated answer to each row of `batch`."""
         prompts = [row["prompt_ids"] for row in batch]
-        # The same answers to the same rows in every evaluation, and others to each batch.
-        torch.manual_seed(self.args.seed + zlib.crc32(np.asarray(prompts[0], dtype=np.int32).tobytes()))
-        answers, _ = self._generate_single_turn(prompts, None, {}, 1)
+        with RowDraws([row_seed(self.args.seed, prompt) for prompt in prompts]):
+            answers, _ = self._generate_single_turn(prompts, None, {}, 1)
         texts = self.processing_class.batch_decode(answers, skip_special_tokens=True)
         references = [row["reference"] for row in batch]
         scores = torch.tensor(
@@ -146,6 +201,12 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
         remove_unused_columns=False,
     )
     return GrpoRunTrainer(inputs.model, args=args, rewards=reward_functions(method), **inputs.trainer_options())
+
+
+def _without_padding(_: torch.nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Add the position of each token in its own row to the inputs of a model, as in the generation of answers."""
+    positions = inputs["attention_mask"].cumsum(dim=1) - 1
+    return args, inputs | {"position_ids": positions.clamp(min=0)}
 
 
 def _answers_file(folder: Path, rank: int) -> Path:

@@ -1,15 +1,18 @@
-"""Generation of answers outside of a method's own sampling: how it ends, and the mode of the model meanwhile."""
+"""Generation of answers: how they end, the mode of the model meanwhile, and random numbers for each row alone."""
 
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jinja2 import TemplateError
 from peft import PeftModel
+from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.model.base_model import BaseModel
@@ -108,3 +111,39 @@ def generating(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+class RowDraws(TorchFunctionMode):
+    """Sampled answers that do not depend on the batch: in this context, each row draws from random numbers of its own.
+
+    transformers draws the next tokens of a whole batch from one generator. So an answer would depend on the rows beside
+    it: on the batch size, on the number of workers, and on what was answered before an interruption.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        """`seeds` has one for each row of the batch that is generated in this context."""
+        super().__init__()
+        self._seeds = seeds
+        self._generators: list[torch.Generator] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        draw = self._draw if func is torch.multinomial else func
+        return draw(*args, **(kwargs or {}))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        assert self._generators or error is not None, "transformers no longer draws tokens with torch.multinomial"
+
+    def _draw(self, probabilities: torch.Tensor, num_samples: int) -> torch.Tensor:
+        if not self._generators:
+            device = probabilities.device
+            self._generators = [torch.Generator(device).manual_seed(seed) for seed in self._seeds]
+        rows = zip(probabilities, self._generators, strict=True)
+        return torch.stack([torch.multinomial(row, num_samples, generator=generator) for row, generator in rows])
+
+
+def row_seed(seed: int, numbers: Sequence[int]) -> int:
+    """The seed of a row for `RowDraws`, from the seed of the job and what identifies the row, such as its prompt."""
+    return seed + zlib.crc32(np.asarray(numbers, dtype=np.int64).tobytes())

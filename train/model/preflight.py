@@ -263,6 +263,11 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"method.epsilon ({method.epsilon:g}) is not used, because method.num_iterations is 1: answers are trained "
             "once, by the model that generated them, and no probability has moved."
         )
+    if training.eval_accumulation_steps is not None:
+        unused.append(
+            f"training.eval_accumulation_steps ({training.eval_accumulation_steps}) is not used, because an evaluation "
+            "keeps only sums."
+        )
     if config.resources.sharding == "fsdp" and config.resources.num_workers == 1:
         unused.append("resources.sharding ('fsdp') is not used, because there is one worker.")
     unused += [

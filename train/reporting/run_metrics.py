@@ -58,7 +58,7 @@ class StepMeter:
         self._is_waiting = False
         self._num_tokens: float | None = None
         self.active_s = 0.0
-        """Time of the steps since the last logged one, with the waits for their data."""
+        """Time of the steps since the last one with a speed, with the waits for their data."""
         self._parts_s: dict[RunPart, float] = {}
         self._other_part: RunPart | None = None
         """The work besides steps that is in progress."""
@@ -115,11 +115,15 @@ class StepMeter:
     def speed(self, num_tokens: float) -> dict[str, float]:
         """Timing since the last logged step; without tokens per second at the first one, which has no predecessor.
 
-        `num_tokens` is the number of tokens trained so far. The time of evaluations and checkpoints does not count.
+        `num_tokens` is the number of tokens so far, in which those that are trained again do not count again: the time
+        of steps without new tokens belongs to the speed of the next ones that have some. The time of evaluations and
+        checkpoints does not count.
         """
         before, active_s = self._num_tokens, self.active_s
-        self._num_tokens, self.active_s = num_tokens, 0.0
         timing = {"step_time_s": self.step_times.last, "data_wait_s": self.data_waits.last}
+        if before == num_tokens:
+            return timing
+        self._num_tokens, self.active_s = num_tokens, 0.0
         if before is None or not active_s:
             return timing
         return timing | {"tokens_per_s": (num_tokens - before) / active_s}

@@ -27,9 +27,10 @@ Rows = list[dict[str, list[int]]]
 class Evaluator:
     """The trainer of a job that never trains."""
 
-    def __init__(self, folder: Path, models: Path) -> None:
+    def __init__(self, folder: Path, models: Path, row: dict[str, Any] | None = None, **config: Any) -> None:
+        """`row` is a row of the method in `config`, by default that of supervised fine-tuning with packing."""
         job = Job(folder / "job", models, folder / "rows.jsonl")
-        plan = job.plan(method={"type": "sft", "max_length": 64, "packing": True})
+        plan = job.plan(**config or {"method": {"type": "sft", "max_length": 64, "packing": True}})
         plan = replace(plan, config=with_device_defaults(plan.config, traits_of(plan)))
         base = find_model(MODEL, models)
         run = RunContext.of(plan, Link())
@@ -38,7 +39,7 @@ class Evaluator:
             plan=plan,
             model=load_model(base, plan.config, use_cuda=False),
             tokenizer=load_tokenizer(base),
-            train_set=Dataset.from_list([{"input_ids": [1, 2], "labels": [1, 2]}]),
+            train_set=Dataset.from_list([row or {"input_ids": [1, 2], "labels": [1, 2]}]),
             eval_set=None,
             schedule=schedule,
             callback=RunCallback(run, base, schedule, evaluation="rows", resumed=None),

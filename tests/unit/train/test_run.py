@@ -358,6 +358,16 @@ def test_a_warm_up_longer_than_the_run_is_reported_with_both_numbers(job: Job):
     assert "the run has 2" in message
 
 
+def test_steps_that_several_files_do_not_have_are_reported_with_both_numbers(job: Job, tmp_path: Path):
+    assert isinstance(job.rows, Path)
+    job.rows = [job.rows, write_rows(tmp_path / "more.arrow", 2)]
+    link = Link()
+    assert job.train(link, training={"max_steps": 100, "num_train_epochs": 0.25}).step == 3
+    [message] = link.notices("max_steps_unreached")
+    assert "3 steps, and not 100" in message
+    assert "0.25 epochs" in message
+
+
 def test_rows_beyond_the_positions_of_the_model_are_reported_with_both_numbers(job: Job, models: Path, tmp_path: Path):
     job.models = Path(shutil.copytree(models, tmp_path / "models"))
     file = job.models / "org--tiny" / "config.json"

@@ -135,6 +135,24 @@ def test_answers_of_a_padded_batch_are_those_of_one_by_one(job: Job, models: Pat
     assert all(answer.ids for answer in together)
 
 
+def test_a_sampled_answer_depends_on_no_other_row(job: Job):
+    """Not on the batch size, and not on where an evaluation was interrupted."""
+    rows = write_rows(job.folder.with_name("measured.arrow"), 5)
+    sampled = {"metrics": [EXACT], "generation": {"max_new_tokens": 6, "temperature": 1.0, "top_p": 0.9, "top_k": 100}}
+
+    def answers(name: str, **config: Any) -> list[str]:
+        plan = replace(plan_of(job, rows, **sampled | config), job_folder=job.folder.with_name(name))
+        if name == "interrupted":
+            assert run(plan, Link(stop_at={2: StopKind.PREEMPT})).step == 2
+        assert run(plan, Link()).step == 5
+        return [row["answers"]["base"] for row in rows_of(plan)]
+
+    whole = answers("whole", batch_size=5)
+    assert len({*whole}) > 1
+    assert answers("one-by-one", batch_size=1) == answers("interrupted", batch_size=2) == whole
+    assert answers("other", seed=1) != whole
+
+
 def test_the_base_comes_first_and_every_row_has_its_answers(job: Job, tuned: MeasuredModel):
     rows = write_rows(job.folder.with_name("measured.arrow"), 5)
     base = MeasuredModel(MODEL, "base", MODEL)

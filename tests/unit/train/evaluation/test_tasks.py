@@ -18,7 +18,7 @@ from train.evaluation.run import TASK_DATA, run
 from train.evaluation.task_checks import checked_tasks
 from train.evaluation.work import LoadedModel, generate
 from train.model.base_model import find_model
-from train.model.generation import generating
+from train.model.generation import RowDraws, generating
 from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, EvaluationPlan, MeasuredModel
@@ -179,6 +179,24 @@ def test_a_stopped_evaluation_goes_on_with_the_same_examples(job: Job, folder: P
     whole = replace(plan, job_folder=job.folder.with_name("whole"))
     run(whole, Link())
     assert rows_of(whole) == rows_of(plan)
+
+
+def test_sampled_answers_depend_on_no_other_row(job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A row asks twice, and gets two answers."""
+    settings = {"until": ["."], "max_gen_toks": 6, "do_sample": True, "temperature": 1.0}
+    write_task(folder, "sampled", include="answer.yaml", repeats=2, generation_kwargs=settings)
+    asked: list[int] = []
+    monkeypatch.setattr("train.evaluation.harness.RowDraws", lambda seeds: asked.extend(seeds) or RowDraws(seeds))
+    found = []
+    for size in (1, 2, 3):
+        plan = replace(task_plan(job, folder, ["sampled"], batch_size=size), job_folder=job.folder.with_name(f"{size}"))
+        assert run(plan, Link()).ending is Ending.FINISHED
+        found.append((rows_of(plan), sorted(asked)))
+        asked.clear()
+    assert found[0] == found[1] == found[2]
+    rows, seeds = found[0]
+    assert len({row["answers"]["base"] for row in rows}) > 1
+    assert len({*seeds}) == 2 * len(ANSWERS)
 
 
 def test_rows_that_do_not_fit_are_counted_and_not_cut(job: Job, folder: Path):

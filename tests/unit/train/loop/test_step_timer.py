@@ -42,3 +42,17 @@ def test_work_between_steps_is_counted_while_it_lasts(clock: list[float]) -> Non
     clock[:] = [20.0]
     meter.step_ended({RunPart.FORWARD: 4.0})
     assert meter.times_s() == {"evaluation": 2.5, "saving": 0.5, "data": 1.0, "forward": 4.0}
+
+
+def test_the_speed_of_tokens_that_are_trained_again_is_that_over_all_their_steps(clock: list[float]) -> None:
+    """Each 120 new tokens are trained for two steps of 5 seconds, of which only the first counts them."""
+    meter = StepMeter()
+    speeds = []
+    for step in range(1, 6):
+        clock[:] = [10.0 * step]
+        meter.work_ended()
+        meter.step_started()
+        clock[:] = [10.0 * step + 5.0]
+        meter.step_ended()
+        speeds.append(meter.speed(120.0 * ((step + 1) // 2)).get("tokens_per_s"))
+    assert speeds == [None, None, 12.0, None, 12.0]

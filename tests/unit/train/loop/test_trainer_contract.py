@@ -24,6 +24,7 @@ from train.loop.dealt_rows import DealtRows
 from train.loop.exact_resume import ExactResume
 from train.loop.sharded_training import ShardedTraining
 from train.methods.dpo import DpoRunTrainer
+from train.methods.grpo import OF_ENDED, GrpoRunTrainer
 from train.methods.kto import MARGINS, KtoRunTrainer
 from train.methods.reward import RewardRunTrainer
 from train.methods.sft import TOKEN_MEANS, SftRunTrainer
@@ -83,6 +84,11 @@ GRPO_SEAMS = {
     "_generate_and_score_completions": "(self, inputs)",
     "_tokenize_prompts": "(self, prompts)",
     "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
+    "_compute_loss": "(self, model, inputs)",
+    "_get_per_token_logps_and_entropies": "(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, "
+    "compute_entropy=False, compute_aux_loss=False, pixel_values=None, image_grid_thw=None, num_images=None, "
+    "pixel_attention_mask=None, spatial_shapes=None, num_tiles=None, image_sizes=None, token_type_ids=None, "
+    "mm_token_type_ids=None, image_position_ids=None)",
 }
 """Methods of `GRPOTrainer` that `GrpoRunTrainer` overrides or calls."""
 SFT_ADVICE = "Adapt train/methods/sft.py, then this test."
@@ -316,3 +322,17 @@ def test_grpo_generates_through_the_methods_that_are_overridden(name: str) -> No
 @pytest.mark.parametrize("name", ["_step", "_buffered_inputs", "reward_func_names", "reward_weights", "eos_token_ids"])
 def test_grpo_keeps_its_state_where_it_is_restored(name: str) -> None:
     assert name in assigned_attributes(GRPOTrainer), f"GRPOTrainer no longer sets {name}. Adapt train/methods/grpo.py."
+
+
+def test_the_grpo_trainer_notes_the_metrics_that_are_joined_when_it_logs() -> None:
+    noted = {
+        name
+        for method in (GRPOTrainer._compute_loss, GRPOTrainer._generate)
+        for name in re.findall(r'_metrics\[mode\]\["([^"]+)"\]\.append', inspect.getsource(method))
+    }
+    means_of_generations = {"completions/mean_length", "completions/clipped_ratio"}
+    switched_off = {"policy_loss", "entropy_coef", "cispo_clip_ratio", "vespo/phi_seq_mean"}
+    switched_off |= {name for name in noted if name.startswith("tools/")}
+    joined = GrpoRunTrainer.metric_weights.keys() | GrpoRunTrainer.metric_extremes.keys()
+    assert noted - means_of_generations - switched_off - {"aux_loss"} == joined, "Adapt train/methods/grpo.py."
+    assert set(OF_ENDED) <= joined

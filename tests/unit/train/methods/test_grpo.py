@@ -1,5 +1,6 @@
 """Reinforcement learning with verifiable rewards: it is what TRL does, and a pause changes no bit."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,15 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig, GRPOTrainer
 
 from ftlab.schemas import EventKind, GrpoMethod
 from ftlab.schemas.events import REWARDS_EQUAL
+from tests.support.tiny_models import make_tiny_model
+from tests.unit.train.evaluators import Evaluator
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
-from tests.unit.train.ranks import Task, train
+from tests.unit.train.ranks import Task, assert_same_numbers, train
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
@@ -44,6 +47,16 @@ def prompts(job: Job, tmp_path: Path) -> Job:
     job.rows = write_rows(tmp_path / "prompts.arrow", 8)
     job.eval_rows = write_rows(tmp_path / "eval.arrow", 3, offset=2)
     return job
+
+
+@pytest.fixture
+def ending(prompts: Job, tmp_path: Path) -> Job:
+    """Answers of 1 to 8 tokens: every eighth token ends one."""
+    prompts.models = tmp_path / "ending"
+    file = make_tiny_model(prompts.models / "org--tiny") / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": [*range(7, 512, 8)]}))
+    prompts.eval_rows = write_rows(tmp_path / "seven.arrow", 7, offset=2)
+    return prompts
 
 
 def plain_trl(job: Job, rewards: list[Callable[..., list[float]]], **options: Any) -> dict[str, dict[int, float]]:
@@ -114,13 +127,21 @@ def trained_weights(job: Job) -> dict[str, Any]:
 
 
 def test_two_workers_answer_every_prompt_of_an_epoch(prompts: Job, tmp_path: Path) -> None:
-    """A step takes 2 of 5 prompts, one a worker: the last step of the epoch takes its first prompt once more."""
+    """A step takes 2 of 5 prompts, one a worker: the last step of the epoch takes its first prompt once more.
+
+    Before the first step, both evaluate what one worker evaluates.
+    """
     questions = [f"{number} and {number}?" for number in range(5)]
     prompts.rows = write_messages(
         tmp_path / "five.arrow", [[{"role": "user", "content": text}, *ANSWER] for text in questions]
     )
-    [two] = train(tmp_path / "ranks", [Task(prompts, config={"method": GRPO, "training": STEPS})], workers=2)
+    alone, link = Job(tmp_path / "alone", prompts.models, prompts.rows, prompts.eval_rows), Link()
+    alone.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
+    training = STEPS | {"per_device_eval_batch_size": 1}
+    [two] = train(tmp_path / "ranks", [Task(prompts, config={"method": GRPO, "training": training})], workers=2)
     assert sorted(two.link.series("reward")) == [1, 2, 3]
+    for name in ("eval_reward", "eval_rewards/length/mean", "eval_completions/mean_length"):
+        assert two.link.series(name)[0] == pytest.approx(link.series(name)[0]), name
     answered = [row for step in sorted(two.rows) for [batch] in two.rows[step] for row in batch]
     assert len(answered) == 3 * 2 * 4
     order = [tuple(row) for row in answered[::4]]
@@ -158,6 +179,74 @@ def test_an_evaluation_draws_the_same_answers_whatever_was_drawn_before(prompts:
     assert link.series("eval_loss") == {step: -reward for step, reward in rewards.items()}
     parts = link.series("eval_rewards/length/mean"), link.series("eval_rewards/regex/mean")
     assert rewards[0] == pytest.approx(2.0 * parts[0][0] + 0.5 * parts[1][0])
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+def test_no_number_depends_on_how_answers_are_divided(ending: Job, tmp_path: Path, loss_type: str) -> None:
+    """The 8 answers of a step, taken as 1 x 8 and as 4 x 2; the 7 prompts to evaluate on, 7 and 3 at a time."""
+    method = GRPO | {"loss_type": loss_type, "beta": 0.1}
+    links = []
+    for passes, eval_size in ((1, 7), (4, 3)):
+        shape = {"per_device_train_batch_size": 8 // passes, "gradient_accumulation_steps": passes}
+        training = STEPS | shape | {"max_steps": 2, "per_device_eval_batch_size": eval_size, "eval_steps": 1}
+        links.append(Link())
+        job = Job(tmp_path / f"job-{passes}", ending.models, ending.rows, ending.eval_rows)
+        job.train(links[-1], training=training, method=method)
+    whole, divided = links
+    assert {1, 8} < {*whole.series("completions/min_length").values(), *whole.series("completions/max_length").values()}
+    assert whole.series("kl")[2] > 0
+    assert 1 < whole.series("eval_completions/mean_length")[0] < 8
+    assert_same_numbers(divided, whole)
+
+
+def test_metrics_of_several_steps_are_those_of_all_their_answers(ending: Job, tmp_path: Path) -> None:
+    """One logged step for three that leave the weights nearly as they are."""
+    ending.eval_rows = None
+    each, joined = Link(), Link()
+    training = STEPS | {"per_device_train_batch_size": 8, "learning_rate": 1e-30}
+    ending.train(each, training=training, method=GRPO)
+    other = Job(tmp_path / "joined", ending.models, ending.rows)
+    other.train(joined, training=training | {"logging_steps": 3}, method=GRPO)
+
+    def mean(name: str, weights: dict[int, float]) -> float:
+        values = each.series(name)
+        return sum(values[step] * weights[step] for step in values) / sum(weights[step] for step in values)
+
+    lengths = each.series("completions/mean_length")
+    ended = {step: 1 - ratio for step, ratio in each.series("completions/clipped_ratio").items()}
+    assert len({*lengths.values()}) == len({*ended.values()}) == 3
+    expected = {
+        "entropy": mean("entropy", lengths),
+        "completions/mean_terminated_length": mean("completions/mean_terminated_length", ended),
+        "completions/mean_length": sum(lengths.values()) / 3,
+        "completions/min_length": min(each.series("completions/min_length").values()),
+        "completions/max_length": max(each.series("completions/max_length").values()),
+    }
+    assert {name: joined.series(name)[3] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_answers_that_were_all_cut_off_have_no_length_up_to_an_end(prompts: Job) -> None:
+    prompts.eval_rows = None
+    link = Link()
+    prompts.train(link, training=STEPS, method=GRPO | {"max_completion_length": 2})
+    ratios = link.series("completions/clipped_ratio")
+    assert {step for step, ratio in ratios.items() if ratio < 1} == {*link.series("completions/min_terminated_length")}
+    assert 1.0 in ratios.values()
+
+
+def test_padding_before_a_prompt_changes_no_probability(tmp_path: Path) -> None:
+    """A model with absolute positions, such as GPT-2, would count it."""
+    folder = make_tiny_model(tmp_path / "models" / "org--tiny")
+    vocabulary = AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+    shape = GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, initializer_range=0.5)
+    GPT2LMHeadModel(shape).save_pretrained(folder)
+    row = {"prompt_ids": [5], "reference": ""}
+    trainer = Evaluator(tmp_path, folder.parent, row, method=GRPO, training=STEPS, tuning="full").trainer
+    ids = torch.tensor([[0, 0, 0, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14, 15]])
+    mask = (ids > 0).long()
+    found, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 3)
+    alone, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids[:1, 3:], mask[:1, 3:], 3)
+    assert found[0].tolist() == pytest.approx(alone[0].tolist(), abs=1e-4)
 
 
 def test_the_reward_rises(prompts: Job) -> None:

@@ -294,6 +294,7 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
         ({"training": {"warmup_ratio": 0.1, "lr_scheduler_type": "constant"}}, "warmup_ratio (0.1)"),
         ({"training": {"adam_beta2": 0.95, "optim": "adafactor"}}, "adam_beta2 (0.95)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
+        ({"training": {"eval_accumulation_steps": 2}}, "eval_accumulation_steps (2)"),
         ({"training": {"sample_max_new_tokens": 5}}, "sample_max_new_tokens (5)"),
         ({"resources": {"sharding": "fsdp"}}, "resources.sharding ('fsdp')"),
         ({"method": GRPO | {"epsilon": 0.1}}, "method.epsilon (0.1)"),

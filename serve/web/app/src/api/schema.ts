@@ -5460,7 +5460,7 @@ export interface components {
             epsilon: number;
             /**
              * Loss Type
-             * @description How the losses of tokens are averaged; the default is TRL's.
+             * @description How the losses of tokens are averaged; the default is TRL's. `bnpo` averages within each pass, so the loss depends on how a step is divided into passes and workers.
              * @default dapo
              * @enum {string}
              */
@@ -9380,7 +9380,7 @@ export interface components {
             num_train_epochs: number | "auto";
             /**
              * Max Steps
-             * @description Optimizer steps; overrides `num_train_epochs` when given.
+             * @description Optimizer steps; overrides `num_train_epochs` when given. With several datasets that are trained one after another, it only limits the run.
              */
             max_steps?: number | null;
             /**
