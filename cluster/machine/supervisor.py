@@ -33,7 +33,7 @@ from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
-NOTE_INTERVAL_S = 2.0
+NOTE_INTERVAL_S = 5.0
 """Listing the processes of the machine takes 3 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0

@@ -1,8 +1,12 @@
 """The environment of the cluster: where its processes keep models, and what they get to know."""
 
-import pytest
+import re
+from pathlib import Path
 
-from cluster.machine.environment import ray_environment
+import pytest
+import ray
+
+from cluster.machine.environment import RAY_DEFAULTS, ray_environment
 from ftlab.settings import Settings
 
 
@@ -23,3 +27,17 @@ def test_unless_the_environment_says_where(settings, monkeypatch, name):
     environment = ray_environment(settings)
     assert environment[name] == "/models"
     assert environment.get("HF_HUB_CACHE") in (None, "/models")
+
+
+def test_ray_knows_the_settings():
+    """It ignores an unknown one."""
+    folder = Path(ray.__file__).parent
+    places = {
+        re.compile("RAY_(?=[a-z])"): folder / "core/src/ray/raylet/raylet",
+        re.compile("(?=RAY_SERVE_)"): folder / "serve/_private/constants.py",
+    }
+    for place, file in places.items():
+        text = file.read_bytes()
+        names = [place.sub("", name) for name in RAY_DEFAULTS if place.match(name)]
+        assert names
+        assert [name for name in names if name.encode() not in text] == []
