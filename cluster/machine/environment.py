@@ -14,6 +14,8 @@ PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # How long the raylet tries to reach its agents, which it does not wait for; on a busy machine they start slowly.
+    "RAY_agent_register_timeout_ms": "120000",
     # Ray runs its workers at niceness 15, and to Ray the API's replicas are workers too. Training makes itself nicer.
     "RAY_worker_niceness": "0",
     # `ray.train.report` is served once per poll (2 s by default), and a crashed worker is seen by the next one.
