@@ -34,6 +34,9 @@ class FakePart:
     def note_descendants(self, children: object) -> None:
         pass
 
+    def is_alive(self) -> bool:
+        return True
+
     def restart_if_dead(self) -> bool:
         return False
 
