@@ -9,11 +9,13 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
 from ray.job_config import JobConfig
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from cluster.coordinator.actor import start_coordinator
 from cluster.coordinator_client import RayCoordinatorClient, drain
@@ -33,6 +35,7 @@ JOB_METADATA = {"job_name": "FineTune Lab: API, coordinator, data worker and all
 """Shown for the one job that Ray's dashboard lists: this process."""
 CHECK_INTERVAL_S = 2.0
 CONNECT_TIMEOUT_S = 60.0
+START_POLL_S = 0.05
 DRAIN_MARGIN_S = 10.0
 """Seconds that ending the runs may take in addition to their grace time."""
 GOODBYE_INTERVAL_S = 0.2
@@ -48,11 +51,27 @@ def bring_up(settings: Settings) -> None:
     start_event_hub()
     start_data_worker()
     start_coordinator()
-    ray_serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 90},
-    )
-    ray_serve.run(build({}), name=APP_NAME, route_prefix="/", blocking=False)
+    with ThreadPoolExecutor(1) as pool:
+        # It waits for the HTTP proxy, beside which the replicas can start.
+        starting = pool.submit(_start_serve, settings)
+        while not starting.done() and not _has_serve_controller():
+            time.sleep(START_POLL_S)
+        if starting.done():
+            starting.result()
+        ray_serve.run(build({}), name=APP_NAME, route_prefix="/", blocking=False)
+        starting.result()
+
+
+def _start_serve(settings: Settings) -> None:
+    http = {"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 90}
+    ray_serve.start(proxy_location="HeadOnly", http_options=http)
+
+
+def _has_serve_controller() -> bool:
+    with suppress(ValueError):
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        return True
+    return False
 
 
 def watch(settings: Settings, stop: threading.Event) -> int:

@@ -20,6 +20,7 @@ from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.coordinator.sweeps import Sweeps
 from cluster.coordinator.tick import Tick
+from cluster.coordinator.tick_timer import INTERVAL_S
 from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
 from cluster.runs.run_limits import RunLimits
@@ -32,6 +33,9 @@ from tracking.store.records import Lease
 LEASE_TTL_S = 10.0
 LEASE_TTL = timedelta(seconds=LEASE_TTL_S)
 RENEWED_BEFORE_END = LEASE_TTL * 2 / 3
+IDLE_INTERVAL_S = LEASE_TTL_S / 3 + 0.1
+"""The longest time between two ticks with nothing to do: each of them renews the lease."""
+IDLE_AFTER_S = 30.0
 SESSION = "session"
 """The lease that records in which life of the cluster a coordinator completed its first tick."""
 CLOCK_STEP = timedelta(seconds=1)
@@ -70,6 +74,7 @@ class Coordinator:
         self._clock = clock
         self._monotonic = monotonic
         self._lease: Lease | None = None
+        self._had_work_at = monotonic()
         self._is_new_session = True
         self._draining = threading.Event()
         self._drained = threading.Event()
@@ -120,7 +125,7 @@ class Coordinator:
         self._spending_gate.watch(tick)
         self._live_attempts.check(tick, self._data_gate.jobs_to_extend(tick))
         settle_jobs(tick)
-        self._sweeps.advance(tick)
+        is_searching = self._sweeps.advance(tick)
         self._orphaned_drivers.end(tick)
         release_ended(tick)
         self._faulty_gpus.keep_out(tick)
@@ -132,6 +137,14 @@ class Coordinator:
             if not tick.attempts and not tick.jobs:
                 self._drained.set()
         self._note_session(tick)
+        if is_searching or tick.has_work:
+            self._had_work_at = tick.monotonic_s
+
+    @property
+    def interval_s(self) -> float:
+        """The longest time until the next tick: shorter while there are jobs or sweeps, and for a while after."""
+        is_idle = self._monotonic() - self._had_work_at > IDLE_AFTER_S
+        return IDLE_INTERVAL_S if is_idle else INTERVAL_S
 
     def drain(self) -> None:
         """From the next tick on, start nothing, and have every run save and stop."""
@@ -157,6 +170,7 @@ class Coordinator:
                 raise FencedError("Another coordinator has taken the lease.")
             jobs, attempts = tx.jobs.live(), tx.attempts.live()
             unreleased, uncounted = tx.attempts.unreleased(), tx.attempts.uncounted()
+            has_queue = tx.jobs.any_queued()
         self._drivers.forget_except({attempt.driver for attempt in attempts})
         return self._new_tick(
             now=now,
@@ -168,6 +182,7 @@ class Coordinator:
             attempts=attempts,
             unreleased=unreleased,
             uncounted=uncounted,
+            has_queue=has_queue,
         )
 
     def _hold_lease(self, now: datetime) -> Lease:
@@ -198,8 +213,10 @@ class Coordinator:
             self._is_new_session = False
 
 
-def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> None:
-    """Tick, pause, and so on until the coordinator is fenced. `pause` gets the seconds that the tick took.
+def run_forever(coordinator: Coordinator, pause: Callable[[float, float], None]) -> None:
+    """Tick, pause, and so on until the coordinator is fenced.
+
+    `pause` gets the seconds that the tick took, and the longest time until the next one.
 
     An error in a tick is logged, and the next tick tries again.
     """
@@ -207,12 +224,14 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> Non
         started = time.monotonic()
         try:
             coordinator.tick()
+            interval_s = coordinator.interval_s
         except FencedError as error:
             logger.error("This coordinator stops for good: %s", error)
             return
         except Exception:
             logger.exception("A tick failed")
-        pause(time.monotonic() - started)
+            interval_s = INTERVAL_S
+        pause(time.monotonic() - started, interval_s)
 
 
 def wait_until_abandoned(store: Store, pause: Callable[[float], None]) -> None:

@@ -37,8 +37,8 @@ class Sweeps:
     def __init__(self, suggestions: Suggestions | None = None) -> None:
         self._suggestions = suggestions or Suggestions()
 
-    def advance(self, tick: Tick) -> None:
-        """One query where there is no sweep at work."""
+    def advance(self, tick: Tick) -> bool:
+        """Return whether there is a sweep at work. One query where there is none."""
         with tick.store.read() as tx:
             sweeps = tx.sweeps.at_work()
         self._suggestions.forget_except({sweep.id for sweep in sweeps})
@@ -54,6 +54,7 @@ class Sweeps:
                 raise
             except Exception:  # an edge: no fault of one sweep keeps the jobs of others waiting
                 logger.exception("Sweep %s could not be advanced", sweep.id)
+        return bool(sweeps)
 
     def _advance(self, tick: Tick, sweep: SweepRecord) -> None:
         config = sweep.parsed

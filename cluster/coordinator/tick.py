@@ -44,8 +44,15 @@ class Tick:
     """Ended attempts whose placement groups may still exist."""
     uncounted: Sequence[AttemptRecord]
     """Ended attempts whose device time has not been added to their owner's usage."""
+    has_queue: bool
+    """Whether a job is queued, including those whose time to start is later."""
 
     @property
     def attempt_drivers(self) -> set[str]:
         """Names of the drivers of the live attempts."""
         return {attempt.driver for attempt in self.attempts}
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there are jobs, or something that they have left behind."""
+        return self.has_queue or self.is_draining or any((self.jobs, self.attempts, self.unreleased, self.uncounted))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 INTERVAL_S = 1.0
-"""The longest time between two ticks."""
+"""The longest time between two ticks while there is something to do."""
 SHORTEST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 PAUSE_PER_TICK = 9.0
@@ -36,11 +36,11 @@ class TickTimer:
         self._hurried.set()
         self._woken.set()
 
-    def pause(self, tick_s: float) -> None:
-        """Return when the next tick is due, right after one that took `tick_s`."""
+    def pause(self, tick_s: float, interval_s: float = INTERVAL_S) -> None:
+        """Return when the next tick is due, right after one that took `tick_s`; after `interval_s` at the latest."""
         pause_s = min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, PAUSE_PER_TICK * tick_s)) if self._was_woken else 0.0
         ends_at = self._clock() + pause_s
-        self._was_woken = self._woken.wait(INTERVAL_S)
+        self._was_woken = self._woken.wait(interval_s)
         left_s = ends_at - self._clock()
         if self._was_woken and left_s > 0:
             self._hurried.wait(left_s)

@@ -14,6 +14,8 @@ PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # How long the raylet tries to reach its agents, which it does not wait for; on a busy machine they start slowly.
+    "RAY_agent_register_timeout_ms": "120000",
     # Ray runs its workers at niceness 15, and to Ray the API's replicas are workers too. Training makes itself nicer.
     "RAY_worker_niceness": "0",
     # `ray.train.report` is served once per poll (2 s by default), and a crashed worker is seen by the next one.
@@ -21,10 +23,14 @@ RAY_DEFAULTS = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
     # Ten looks a second at two replicas that hardly ever change cost training 3 % of a core.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # Each replica adds its counts to the metrics that Ray exports; by default ten times a second.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     # A dead Serve proxy is replaced after seconds instead of half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+    # The proxy starts beside the replicas; after 5 s, three times, a busy machine would have to start it again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # A replica keeps running for this many seconds after it is told to stop, so stopping the service takes at least as
     # long. The HTTP proxy sends it no more requests after one second.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
@@ -37,8 +43,18 @@ RAY_DEFAULTS = {
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
     "METRICS_RECORD_INTERVAL_S": "15",
+    # Each process of Ray sends its metrics to the agent this often, and Prometheus asks for them as seldom.
+    "RAY_metrics_report_interval_ms": "30000",
     # Ray times each of its own events, a hundred per second and process, for a summary in its log that nobody reads.
     "RAY_event_stats": "0",
+    # Looks of Ray that find nothing here: for idle workers, a full disk, a full object store, pulls that have to be
+    # repeated, the load that an autoscaler needs, and slow event loops.
+    "RAY_kill_idle_workers_interval_ms": "1000",
+    "RAY_local_fs_monitor_interval_ms": "1000",
+    "RAY_raylet_check_gc_period_milliseconds": "1000",
+    "RAY_object_manager_timer_freq_ms": "1000",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "10000",
+    "RAY_io_context_monitor_probe_interval_ms": "10000",
     # Workers do without pandas and PyArrow until they use them.
     "RAY_preload_python_modules": "cluster.machine.lean_ray",
     # Looking for plugins of pydantic reads the metadata of every installed package, in every process.

@@ -1,9 +1,12 @@
-"""Ray without pandas, PyArrow, NumPy and Ray Data, which cost a process up to a second each.
+"""Ray without pandas, PyArrow, NumPy and Ray Data, which cost a process up to a second each, and Serve with one proxy.
 
 The first three also take 13 to 65 MB each. Ray Serve imports pandas and NumPy to recognise their values in replies, and
 NumPy to choose the number of replicas; Ray imports PyArrow to pass tables between processes. Ray Train imports Ray
 Data, which imports them all, for datasets, and PyTorch to choose the backend of a trainer. Nothing here needs them for
-that. Ray's workers import this module when they start (`RAY_preload_python_modules`), and the launcher with the package
+that. Beside HAProxy, Ray Serve starts a proxy of its own for applications that may have no replica; ours always has
+one, and while it restarts, HAProxy replies by itself.
+
+Ray's workers import this module when they start (`RAY_preload_python_modules`), and the launcher with the package
 `serve`. What a process imports itself stays as it is.
 """
 
@@ -20,6 +23,8 @@ FOR_SCALING = tuple(
     for module in ("autoscaling_metrics_codec", "autoscaling_metrics_merge", "autoscaling_state")
 )
 FOR_PYARROW = "ray._private.arrow_serialization"
+FOR_PROXIES = "ray.serve._private.proxy_state"
+FALLBACK_PROXY = "_start_fallback_proxy_if_needed"
 TABLES = "_register_custom_datasets_serializers"
 NO_DATA = ("pandas", "ray.data")
 DEFERRED = {
@@ -50,7 +55,17 @@ def _pass_no_tables(module: ModuleType) -> None:
     vars(module)[TABLES] = lambda context: None
 
 
-_LEAN: dict[str, Execution] = {FOR_REPLIES: _without_arrays, FOR_PYARROW: _without_tables}
+def _without_fallback(loader: Loader, module: ModuleType) -> None:
+    loader.exec_module(module)
+    # With another name in a later Ray, the proxy starts, and nothing else changes.
+    setattr(module.ProxyStateManager, FALLBACK_PROXY, lambda *_: None)
+
+
+_LEAN: dict[str, Execution] = {
+    FOR_REPLIES: _without_arrays,
+    FOR_PYARROW: _without_tables,
+    FOR_PROXIES: _without_fallback,
+}
 """How each of these modules is executed."""
 
 

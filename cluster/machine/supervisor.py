@@ -33,7 +33,7 @@ from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
-NOTE_INTERVAL_S = 2.0
+NOTE_INTERVAL_S = 5.0
 """Listing the processes of the machine takes 3 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
@@ -46,6 +46,13 @@ HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 RAY_STOP_GRACE_S = 2.0
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Nothing large goes through Ray's object store here."""
+RAY_PORTS = (
+    "dashboard-agent-grpc",
+    "dashboard-agent-listen",
+    "metrics-export",
+    "ray-client-server",
+    "runtime-env-agent",
+)
 
 logger = logging.getLogger("ftlab.supervisor")
 
@@ -108,6 +115,8 @@ class Supervisor:
         if time.monotonic() - self._noted_at > NOTE_INTERVAL_S:
             self._noted_at = time.monotonic()
             self._note_descendants()
+        if not self._ray.is_alive():
+            self._ray.command = _ray_command(self._settings)  # with ports that are free now
         for part in self._parts:
             if not part.restart_if_dead():
                 continue
@@ -221,8 +230,9 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        # Its server does not start, but Ray checks its port, and the fixed one may be that of another part.
-        f"--ray-client-server-port={free_ports(1)[0]}",
+        # With ports that its agents choose, the raylet waits for them, and dies after 15 s. The server for clients does
+        # not start, but Ray checks its port, and the fixed one may be that of another part.
+        *(f"--{name}-port={port}" for name, port in zip(RAY_PORTS, free_ports(len(RAY_PORTS)), strict=True)),
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",

@@ -108,8 +108,8 @@ def _cost(when: str, processes: Callable[[], list[psutil.Process]], watched_s: f
     there = processes()
     after, took_s = _used_s(there), time.monotonic() - started
     used = {pid: seconds - before.get(pid, 0.0) for pid, seconds in after.items()}
-    names = {each.pid: _title(each) for each in there}
-    pss_mb = {pid: _pss_bytes(pid) / 1e6 for pid in used}
+    names = {each.pid: title(each) for each in there}
+    pss_mb = {pid: pss_bytes(pid) / 1e6 for pid in used}
     say(f"{when}:")
     for pid, seconds in Counter(used).most_common(NUM_SHOWN):
         say(f"  {100 * seconds / took_s:5.2f} % {pss_mb[pid]:7.0f} MB  {names[pid]}")
@@ -125,14 +125,14 @@ def _used_s(processes: Sequence[psutil.Process]) -> dict[int, float]:
     return used
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         words = process.cmdline()
         return " ".join(Path(word).name if word.startswith("/") else word for word in words)[:100]
     return "ended"
 
 
-def _pss_bytes(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
             if line.startswith("Pss:"):
@@ -165,7 +165,7 @@ def _bare_head() -> Iterator[psutil.Process]:
         started: list[psutil.Process] = [head]
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not any("dashboard.py" in _title(each) for each in head.children(recursive=True)):
+            while not any("dashboard.py" in title(each) for each in head.children(recursive=True)):
                 if head.poll() is not None or time.monotonic() > deadline:
                     raise BenchError("A bare Ray head does not start.")
                 time.sleep(0.5)

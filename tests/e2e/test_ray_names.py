@@ -52,6 +52,7 @@ def test_the_dashboard_shows_nodes_actors_serve_and_logs(lab: Lab) -> None:
     actors = _dashboard(lab, "/logical/actors")["data"]["actors"].values()
     assert {"EventHubActor", "CoordinatorActor"} <= {actor["actorClass"] for actor in actors}
     assert _dashboard(lab, "/api/serve/applications/")["applications"]["ftlab"]["status"] == "RUNNING"
+    assert not lab.find("ray-dashboard-"), "its modules are in its own process"
     path = f"/api/v0/logs?node_id={node['raylet']['nodeId']}"
     wait_for(lambda: _has_logs(lab, path), 60, "list of the machine's log files")
 

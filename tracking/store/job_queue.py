@@ -74,6 +74,10 @@ class JobQueue(JobReads):
         count = select(func.count()).where(IS_QUEUED, jobs.c.owner == owner)
         return self._connection.execute(count).scalar_one()
 
+    def any_queued(self) -> bool:
+        """Whether any owner has a queued job, including those whose time to start is later."""
+        return self._connection.execute(_ANY_QUEUED).first() is not None
+
     def has_queued(self, owner: str, count: int) -> bool:
         """Whether the owner has at least `count` queued jobs."""
         # SQLite counts a whole index three times as fast as a range of it, and the whole is mostly small enough.
@@ -239,6 +243,7 @@ def _front(queue: FromClause, priority: ColumnElement[int]) -> ScalarSelect[int]
     return select(lowest - 1).where(is_queued(queue), queue.c.priority == priority).scalar_subquery()
 
 
+_ANY_QUEUED = select(jobs.c.id).where(IS_QUEUED).limit(1)
 _IN_QUEUE = select(func.count()).select_from(jobs).where(IS_QUEUED)
 _PLACES = _places()
 """Built once: every submission needs a position, and building this statement takes longer than running it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ray
 
-from cluster.machine.lean_ray import DEFERRED, FOR_PYARROW, FOR_REPLIES, TABLES
+from cluster.machine.lean_ray import DEFERRED, FOR_PROXIES, FOR_PYARROW, FOR_REPLIES, TABLES
 
 HEAVY = ("torch", "transformers", "trl", "peft", "mlflow", "datasets", "bitsandbytes")
 
@@ -95,12 +95,13 @@ assert known - {*ray_head.DASHBOARD_MODULES} == {"DataHead", "TrainHead", "Metri
 assert known > {*ray_head.DASHBOARD_MODULES}, known
 started = []
 ray_head._start_ray_process = lambda command, *rest, **options: started.append((command, rest, options))
-ray_head._start_with_fewer_modules(["python", "dashboard.py"], "dashboard", fate_share=True)
+ray_head._start_with_fewer_modules(["python", "ray/dashboard/dashboard.py"], "dashboard", fate_share=True)
 ray_head._start_with_fewer_modules(["raylet"], "raylet", True)
 ray_head.os.environ["RAY_GRAFANA_HOST"] = "http://127.0.0.1:3000"
 ray_head._start_with_fewer_modules(["python", "dashboard.py"], "dashboard", fate_share=True)
 [command, rest, options], raylet, [with_charts, *_] = started
-assert command[:2] == ["python", "dashboard.py"] and (rest, options) == (("dashboard",), {"fate_share": True})
+assert command[:3] == ["python", "-m", "cluster.machine.ray_dashboard"]
+assert (rest, options) == (("dashboard",), {"fate_share": True})
 assert raylet == (["raylet"], ("raylet", True), {})
 assert {*command[-1].removeprefix("--modules-to-load=").split(",")} == {*ray_head.DASHBOARD_MODULES}
 assert with_charts[-1] == command[-1] + ",MetricsHead"
@@ -121,3 +122,34 @@ def test_the_recorder_has_no_tables():
     loaded = loaded_after("import tracking.mlflow_record.api")
     assert "mlflow" in loaded
     assert not loaded & {"numpy", "pandas", "pyarrow", "scipy"}
+
+
+def test_serve_starts_no_proxy_beside_haproxy():
+    code = """
+import cluster.machine.lean_ray as lean
+from ray.serve._private.proxy_state import ProxyStateManager as Proxies
+manager = object.__new__(Proxies)
+manager._head_node_id, manager._running_native_proxies, manager._fallback_proxy_state = "head", True, None
+manager._start_fallback_proxy_if_needed("head", "127.0.0.1", "")
+assert manager._fallback_proxy_state is None
+"""
+    assert FOR_PROXIES in loaded_after(code)
+
+
+def test_the_raylet_does_not_wait_for_the_dashboard():
+    code = """
+from cluster.machine import ray_head
+order = []
+class Node:
+    def __init__(self, params, head=False):
+        self.start_api_server(include_dashboard=None, raise_on_failure=False)
+        order.append(("raylet", params, head))
+    def start_api_server(self, *, include_dashboard, raise_on_failure):
+        order.append(("dashboard", include_dashboard, raise_on_failure))
+assert "start_api_server" in vars(ray_head.Node)
+ray_head.Node = Node
+ray_head._start_dashboard_last()
+Node("params", head=True)
+assert order == [("raylet", "params", True), ("dashboard", None, False)], order
+"""
+    assert "ray._private.node" in loaded_after(code)

@@ -11,6 +11,7 @@ from cluster.coordinator.coordinator import run_forever
 from cluster.coordinator.ended_attempts import ORPHAN_GRACE_S
 from cluster.coordinator.live_attempts import NODES_INTERVAL_S
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S
+from cluster.coordinator.tick_timer import INTERVAL_S
 from cluster.policy import Fleet, Node
 from cluster.policy.retry import FIRST_BACKOFF_S
 from cluster.runs.model_location import job_folder
@@ -383,14 +384,15 @@ def test_the_loop_survives_a_tick_that_fails(world: World, database, caplog: pyt
     class Stop(BaseException):
         pass
 
-    def pause(tick_s: float) -> None:
-        waits.append(tick_s)
+    def pause(tick_s: float, interval_s: float) -> None:
+        waits.append(interval_s)
         if len(waits) == 2:
             raise Stop
 
     with locked(database), caplog.at_level(logging.ERROR), pytest.raises(Stop):
         run_forever(world.coordinator, pause)
     assert caplog.text.count("A tick failed") == 2
+    assert waits == [INTERVAL_S] * 2
 
 
 def promised(world: World) -> tuple[str, str]:

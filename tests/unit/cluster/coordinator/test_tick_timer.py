@@ -25,10 +25,10 @@ class Clock:
         if not event.is_set():
             self.now = deadline
 
-    def pause(self, tick_s: float = 0.0) -> float:
+    def pause(self, tick_s: float = 0.0, interval_s: float = INTERVAL_S) -> float:
         """How long the pause lasts."""
         started = self.now
-        self.timer.pause(tick_s)
+        self.timer.pause(tick_s, interval_s)
         return round(self.now - started, 6)
 
 
@@ -50,6 +50,12 @@ def clock() -> Clock:
 
 def test_without_a_wake_up_a_tick_comes_at_the_interval(clock: Clock):
     assert [clock.pause(0.02), clock.pause(5.0)] == [INTERVAL_S, INTERVAL_S]
+
+
+def test_a_wake_up_cuts_a_longer_interval_short(clock: Clock):
+    assert clock.pause(0.02, 3.5) == 3.5
+    clock.at(0.3, "wake")
+    assert clock.pause(0.02, 3.5) == 0.3
 
 
 def test_the_first_wake_up_after_a_quiet_time_is_heard_at_once(clock: Clock):

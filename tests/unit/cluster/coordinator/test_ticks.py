@@ -3,19 +3,22 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cluster.coordinator.actor import CoordinatorActor
 from cluster.coordinator.coordinator import (
+    IDLE_AFTER_S,
+    IDLE_INTERVAL_S,
     LEASE_TTL_S,
     LOOKS_UNTIL_ABANDONED,
     FencedError,
     run_forever,
     wait_until_abandoned,
 )
-from cluster.coordinator.tick_timer import TickTimer
+from cluster.coordinator.tick_timer import INTERVAL_S, TickTimer
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
@@ -74,6 +77,32 @@ def test_the_lease_is_renewed_when_a_third_of_it_has_passed(world: World, monkey
     assert (lease.expires_at - world.now).total_seconds() == LEASE_TTL_S
 
 
+def test_ticks_are_rarer_when_there_has_been_nothing_to_do_for_a_while(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.tick()
+    assert world.coordinator.interval_s == INTERVAL_S
+    world.tick(after_s=IDLE_AFTER_S + 1)
+    assert world.coordinator.interval_s == IDLE_INTERVAL_S
+    counted = Counted(world, monkeypatch)
+    world.tick(after_s=IDLE_INTERVAL_S)
+    assert counted.writes == 1, "an idle tick renews the lease, which the next one finds long before its end"
+
+
+def test_ticks_are_frequent_while_any_job_waits(world: World):
+    world.tick(after_s=IDLE_AFTER_S + 1)
+    job_id = world.running()
+    world.tick(after_s=IDLE_AFTER_S + 1)
+    assert world.coordinator.interval_s == INTERVAL_S
+    world.end_attempt(job_id, ReasonCode.WORKER_CRASHED)
+    world.tick()
+    with world.store.read() as tx:
+        assert tx.jobs.queued(now=world.now) == [], "its retry is due later"
+    world.coordinator = world.new_coordinator()
+    world.now += timedelta(seconds=IDLE_AFTER_S + 1)
+    assert world.coordinator.interval_s == IDLE_INTERVAL_S
+    world.tick()
+    assert world.coordinator.interval_s == INTERVAL_S
+
+
 def test_a_tick_that_starts_jobs_lists_the_drivers_once(world: World, monkeypatch: pytest.MonkeyPatch):
     world.keep_standby()
     world.tick()
@@ -100,7 +129,7 @@ def test_a_fenced_coordinator_stops_for_good(world: World, caplog: pytest.LogCap
     world.coordinator = world.new_coordinator()
     world.tick()
 
-    def pause(tick_s: float) -> None:
+    def pause(tick_s: float, interval_s: float) -> None:
         pytest.fail("it goes on")
 
     with caplog.at_level(logging.ERROR):

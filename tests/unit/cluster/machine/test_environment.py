@@ -1,10 +1,13 @@
 """The environment of the cluster: where its processes keep models, and what they get to know."""
 
+import re
 import stat
+from pathlib import Path
 
 import pytest
+import ray
 
-from cluster.machine.environment import ensure_token, ray_environment, token_file
+from cluster.machine.environment import RAY_DEFAULTS, ensure_token, ray_environment, token_file
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
@@ -39,3 +42,17 @@ def test_the_token_of_ray_is_for_its_owner_alone(settings):
     with pytest.raises(InvalidRequestError, match=f"Run: chmod 600 {file}") as refused:
         ensure_token(settings)
     assert refused.value.code == "unsafe_token_file"
+
+
+def test_ray_knows_the_settings():
+    """It ignores an unknown one."""
+    folder = Path(ray.__file__).parent
+    places = {
+        re.compile("RAY_(?=[a-z])"): folder / "core/src/ray/raylet/raylet",
+        re.compile("(?=RAY_SERVE_)"): folder / "serve/_private/constants.py",
+    }
+    for place, file in places.items():
+        text = file.read_bytes()
+        names = [place.sub("", name) for name in RAY_DEFAULTS if place.match(name)]
+        assert names
+        assert [name for name in names if name.encode() not in text] == []

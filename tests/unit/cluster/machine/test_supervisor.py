@@ -34,6 +34,9 @@ class FakePart:
     def note_descendants(self, children: object) -> None:
         pass
 
+    def is_alive(self) -> bool:
+        return True
+
     def restart_if_dead(self) -> bool:
         return False
 
@@ -190,3 +193,16 @@ def test_the_password_for_mail_reaches_the_notifier_only(tmp_path: Path) -> None
     parts = {part.name: dict(part.env) for part in Supervisor(settings)._parts}
     assert [name for name, env in parts.items() if "canary-4711" in env.values()] == ["Notifier"]
     assert parts["Notifier"]["FTLAB_SMTP_URL"] == parts["API"]["FTLAB_SMTP_URL"] == "smtp://me@127.0.0.1"
+
+
+def test_ray_is_started_again_with_ports_that_are_free_then(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    """With ports that it has to find itself, the raylet waits for its agents."""
+    monkeypatch.setattr(supervisor_module, "free_ports", lambda count: list(range(21_000, 21_000 + count)))
+    service = Supervisor(settings)
+    monkeypatch.setattr(supervisor_module, "free_ports", lambda count: list(range(22_000, 22_000 + count)))
+    service._parts = []
+    first = [word for word in service._ray.command if "-port=2" in word]
+    service._watch()
+    again = [word for word in service._ray.command if "-port=2" in word]
+    assert [word.rpartition("=")[0] for word in first] == [f"--{name}-port" for name in supervisor_module.RAY_PORTS]
+    assert again == [word.replace("=21", "=22") for word in first]
