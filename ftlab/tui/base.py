@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from textual.app import App
 from textual.timer import Timer
 from textual.widgets import Input
 
@@ -16,6 +15,7 @@ from ftlab.tui.job_feed import JobFeed, ServiceFeed
 from ftlab.tui.job_pane import JobPane
 from ftlab.tui.job_table import JobTable
 from ftlab.tui.line_area import LineArea
+from ftlab.tui.ordered_keys import OrderedKeys
 from ftlab.tui.palette import PALETTES, Palette, palette_for
 from ftlab.tui.snapshot import JobDetail, Link, Snapshot
 
@@ -23,7 +23,7 @@ SETTLE_S = 0.15
 """A job is loaded when it has been selected for this long, so that scrolling through the list loads none."""
 
 
-class MonitorBase(App[None]):
+class MonitorBase(OrderedKeys):
     """State of the monitor. `reads` fetches without retries, `acts` changes jobs with them."""
 
     # Made by `compose`.

@@ -79,11 +79,11 @@ class DetailFeed:
             try:
                 if not self._is_loaded:
                     yield await self._load()
-                if not self._detail.job.status.is_terminal:
-                    async for event in self._client.jobs.follow(self._detail.job.id, self._detail.job.last_seq):
-                        yield await self._take(event)
-                    yield await self._load()
-                return
+                if self._detail.job.status.is_terminal:
+                    return
+                async for event in self._client.jobs.follow(self._detail.job.id, self._detail.job.last_seq):
+                    yield await self._take(event)
+                self._is_loaded = False  # of a job that has ended, the record has more than its events
             except NotFoundError as error:
                 yield self._changed(problem=error.message, is_live=False)
                 return

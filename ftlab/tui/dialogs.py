@@ -137,6 +137,7 @@ class ResumeDialog(Dialog[ResumeChoice]):
         self._suggestions = list(analysis.suggestions) if analysis else []
         named = analysis.resume_from if analysis and self._suggestions else None
         self._checkpoint = checkpoint or (named.name if named else "")
+        self._way = 0
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="box", can_focus=False):
@@ -166,6 +167,9 @@ class ResumeDialog(Dialog[ResumeChoice]):
 
     def on_line_area_moved(self, event: LineArea.Moved) -> None:
         index = self.query_one("#way", Choices).chosen
+        if index == self._way:  # at the first or the last one; changes that were edited stay
+            return
+        self._way = index
         chosen = self._suggestions[index] if index < len(self._suggestions) else None
         self.query_one("#changes", TextArea).text = changes_text(chosen)
         self.query_one("#reason", Static).update(self._reason(index))
@@ -209,7 +213,10 @@ class DownloadDialog(Dialog[DownloadChoice]):
         self.query_one("#path").focus()
 
     def on_line_area_moved(self, event: LineArea.Moved) -> None:
-        self._chosen = self._choices[self.query_one("#what", Choices).chosen]
+        chosen = self._choices[self.query_one("#what", Choices).chosen]
+        if chosen == self._chosen:  # at the first or the last one; a path that was edited stays
+            return
+        self._chosen = chosen
         self.query_one("#path", Input).value = default_file(self._job, self._chosen)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

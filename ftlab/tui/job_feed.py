@@ -84,8 +84,9 @@ class ServiceFeed:
         stream = asyncio.create_task(self._follow())
         try:
             while True:
-                yield await self.poll()
+                # Before the poll: a change that is requested during it needs another one.
                 self._wake.clear()
+                yield await self.poll()
                 try:
                     async with asyncio.timeout(self.pause_s):
                         await self._wake.wait()

@@ -64,6 +64,18 @@ describe("events", () => {
     await vi.waitFor(() => { expect(client.getQueryData<SeriesMap>(key)?.["loss"]?.steps).toEqual([1, 2]); });
   });
 
+  it("that come while a job is being read are not taken back by the older reply", async () => {
+    const client = new QueryClient();
+    const key = jobKeys.job("job-1");
+    client.setQueryData(key, JOB);
+    let answer: (job: Job) => void = () => undefined;
+    const reading = client.fetchQuery({ queryKey: key, queryFn: () => new Promise<Job>((resolve) => { answer = resolve; }) });
+    applyEvents(client, [event(4, "progress", { step: 5 })]);
+    answer(JOB);
+    await reading;
+    await vi.waitFor(() => { expect(client.getQueryData<Job>(key)?.step).toBe(5); });
+  });
+
   it("are not taken back by the reply to a change that is older", () => {
     const paused = { ...JOB, status: "paused", last_seq: 5 } as Job;
     expect(newer(paused, { ...JOB, status: "pausing", last_seq: 4 })).toBe(paused);

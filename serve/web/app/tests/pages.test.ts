@@ -12,7 +12,8 @@ import { choiceOf } from "../src/pages/costs/choice";
 import { matching, parts } from "../src/pages/job/search";
 import { filterOf } from "../src/pages/jobs/filter";
 import { filterOf as notificationFilterOf } from "../src/pages/notifications/kinds";
-import { byPriority, moveBy, moved, moveOnto } from "../src/pages/queue/order";
+import type { QueueEntry } from "../src/api/queue";
+import { byPriority, moveBy, moved, moveOnto, withMoves } from "../src/pages/queue/order";
 import { matchPath, withQuery } from "../src/router/router";
 import { sparkPath } from "../src/ui/Sparkline";
 
@@ -122,6 +123,15 @@ describe("the queue", () => {
     expect(moveBy(queue, "b", 1)).toEqual({ id: "b", behind: "c", priority: null });
     expect(moveBy(queue, "d", -1)).toEqual({ id: "d", behind: "b", priority: null });
     expect(moveBy(queue, "d", 1)).toBeNull();
+  });
+
+  it("keeps its order where the job ahead has started, and is moved once however often a move is applied", () => {
+    expect(moved(queue, { id: "d", behind: "gone", priority: null })).toBe(queue);
+    const placed = queue.map((entry, index) => ({ ...entry, position: index + 3 }) as QueueEntry);
+    const moves = [{ id: "d", behind: "b", priority: null }, { id: "c", behind: null, priority: null }];
+    const after = withMoves(placed, moves);
+    expect(after.map(({ job_id, position }) => [job_id, position])).toEqual([["a", 3], ["c", 4], ["b", 5], ["d", 6]]);
+    expect(withMoves(after, moves)).toEqual(after);
   });
 });
 

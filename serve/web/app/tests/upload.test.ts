@@ -92,3 +92,13 @@ it("sends nothing once it was stopped, also while the service was asked where to
   await expect(sending).rejects.toThrow();
   expect([service.received, sent]).toEqual([[], []]);
 });
+
+it("reports nothing after it was stopped while it waits for the service", async () => {
+  const service = new Service();
+  service.failures = [new ApiError("The service does not answer.", 0, "unreachable")];
+  const sent: number[] = [];
+  const stop = new AbortController();
+  const wait = () => { stop.abort(); return Promise.resolve(); };
+  await expect(sendFile(FILE, service, (size) => sent.push(size), stop.signal, wait)).rejects.toThrow();
+  expect(sent).toEqual([0]);
+});

@@ -120,6 +120,11 @@ class FakeFeed:
     def of(cls, jobs: Sequence[Job], **link: Any) -> "FakeFeed":
         return cls(snapshot_of(jobs, **link))
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether the monitor has all snapshots."""
+        return self._queue.empty()
+
     def put(self, snapshot: Snapshot) -> None:
         self._queue.put_nowait(snapshot)
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from textual.events import Key
+from textual.keys import _character_to_key, key_to_character
 from textual.pilot import Pilot
 
 from ftlab.schemas import Job
@@ -34,25 +36,49 @@ async def monitor(
         yield app, pilot
 
 
+async def quiet(app: Monitor, pilot: Pilot[None]) -> None:
+    """Wait until everything that was caused so far has been handled and drawn.
+
+    Textual's own `pause` takes a process that gets no processor time for one that has nothing to do.
+    """
+    is_busy = True
+    while is_busy:
+        await pilot._wait_for_screen()
+        app.screen._on_timer_update()
+        pumps = [app, *app.screen.walk_children(with_self=True)]
+        waiting = [pump for pump in pumps if pump.message_queue_size or pump._next_callbacks]
+        is_busy = bool(waiting or app.screen._callbacks) or app.is_handling_keys
+
+
 async def settle(app: Monitor, pilot: Pilot[None]) -> None:
-    """Wait until the selected job is loaded and drawn."""
-    await pilot.pause()
+    """Wait until the snapshots are taken, and the selected job is loaded and drawn."""
+    await until(lambda: app.feed.is_taken)
+    await quiet(app, pilot)
     job = app.selected_job
     await until(lambda: job is None or (app.detail is not None and app.detail.job.id == app.selected_job.id))
     app.redraw()
-    await pilot.pause()
+    await quiet(app, pilot)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def press(app: Monitor, pilot: Pilot[None], *keys: str) -> None:
+    """Press keys, each when the one before it has had its effect."""
     for key in keys:
-        await pilot.press(key)
+        press_at_once(app, key)
+        await quiet(app, pilot)
     await settle(app, pilot)
+
+
+def press_at_once(app: Monitor, *keys: str) -> None:
+    """Keys that arrive together, as over a slow connection."""
+    for key in keys:
+        name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
+        app.post_message(Key(name, "/" if name == "slash" else key_to_character(name)))
 
 
 def screen_text(app: Monitor) -> str:

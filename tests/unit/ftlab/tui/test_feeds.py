@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from ftlab.client import AsyncClient, RetryPolicy
-from ftlab.errors import AuthenticationError
+from ftlab.errors import AuthenticationError, ServiceUnavailableError
 from ftlab.schemas.streams import DeletedMessage, EventsMessage, OpenMessage, StreamMessage
 from ftlab.status import JobStatus
 from ftlab.tui.detail_feed import DetailFeed, load, with_event
@@ -189,6 +189,29 @@ def test_the_feed_wakes_when_something_was_changed(fake):
     with_client(fake, test)
 
 
+def test_a_change_during_a_poll_is_fetched_after_it(fake, monkeypatch):
+    for pause in ("BUSY_S", "WAITING_S", "IDLE_S", "NODES_EVERY_S"):
+        monkeypatch.setattr(f"ftlab.tui.job_feed.{pause}", 3600.0)
+
+    async def test(client):
+        feed = ServiceFeed(client, Clock(NOW))
+        fetch = feed._fetch
+
+        async def changed(**options):
+            feed.hurry()
+            await fetch(**options)
+            feed._fetch = fetch
+
+        feed._fetch = changed
+        snapshots = feed.snapshots()
+        async with asyncio.timeout(30):
+            await anext(snapshots)
+            await anext(snapshots)
+        await snapshots.aclose()
+
+    with_client(fake, test)
+
+
 def test_an_ended_job_is_loaded_once_and_not_followed(fake):
     job = fake.add_job(3, S.COMPLETED)
 
@@ -218,6 +241,30 @@ def test_a_running_job_is_followed_until_it_ends(fake):
         assert (3, S.RUNNING, True) in steps
         assert steps[-1] == (3, S.FAILED, False)
         assert fake.socket_afters == [record.last_seq]
+
+    with_client(fake, test)
+
+
+def test_an_outage_at_the_end_is_waited_out(fake, monkeypatch):
+    monkeypatch.setattr("ftlab.tui.detail_feed.RETRY_S", 0.01)
+    job, outages = fake.add_job(2), [ServiceUnavailableError("The service is not ready.")]
+
+    async def away_once(client, job_id):
+        found = await load(client, job_id)
+        if found.job.status is S.FAILED and outages:
+            raise outages.pop()
+        return found
+
+    monkeypatch.setattr("ftlab.tui.detail_feed.load", away_once)
+
+    async def test(client):
+        details = []
+        async for detail in DetailFeed(client, await client.jobs.get(job.id)).details():
+            details.append(detail)
+            if len(details) == 1:
+                job.move(S.FAILED, "It broke.", "worker_crashed")
+        assert "not ready" in details[-2].problem
+        assert (details[-1].problem, details[-1].is_live) == ("", False)
 
     with_client(fake, test)
 

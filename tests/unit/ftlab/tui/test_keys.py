@@ -5,8 +5,6 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-from textual.events import Key
-from textual.keys import key_to_character
 from textual.widgets import Input, TextArea
 
 from ftlab.errors import ConflictError
@@ -20,7 +18,17 @@ from ftlab.tui.line_area import LineArea
 from ftlab.tui.series import XAxis
 from ftlab.tui.snapshot import LinkState
 from tests.unit.ftlab.tui.fake_client import FakeClient, FakeFeed
-from tests.unit.ftlab.tui.monitor_runs import LARGE, monitor, press, run, screen_text, settle, until
+from tests.unit.ftlab.tui.monitor_runs import (
+    LARGE,
+    monitor,
+    press,
+    press_at_once,
+    quiet,
+    run,
+    screen_text,
+    settle,
+    until,
+)
 from tests.unit.ftlab.tui.sample_jobs import NOW, all_kinds, ended, event, failed, queued, running, snapshot_of
 
 S = JobStatus
@@ -61,8 +69,8 @@ def test_lines_that_scroll_are_drawn_once(monkeypatch):
             await press(app, pilot, *"j" * 25)
             names.clear()
             first = app.table.scroll_offset.y
-            await pilot.press(*"j" * 5)
-            await pilot.pause()
+            press_at_once(app, *"j" * 5)
+            await quiet(app, pilot)
             assert app.table.scroll_offset.y == first + 5
             # With each key, a line loses the cursor, another gets it, and one comes into sight.
             assert set(names) <= {f"run-{place:02}" for place in range(25, 35)}
@@ -178,13 +186,13 @@ def test_a_job_stays_selected_while_the_order_changes():
 def test_cancel_asks_and_its_default_is_no():
     async def test():
         async with monitor() as (app, pilot):
-            await pilot.press("d")
-            await pilot.pause()
+            await press(app, pilot, "d")
+            await quiet(app, pilot)
             assert isinstance(app.screen, Question)
             assert "Cancel job 'support-v3' (job-support-v3)?" in screen_text(app)
             await press(app, pilot, "enter")
             assert app.acts.jobs.calls == []
-            await pilot.press("d")
+            await press(app, pilot, "d")
             await press(app, pilot, "right", "enter")
             await until(lambda: app.acts.jobs.calls == [("cancel", "job-support-v3")])
             await until(lambda: app.feed.hurried == 1)
@@ -247,15 +255,15 @@ def test_a_priority_has_bounds():
     async def test():
         async with monitor() as (app, pilot):
             await press(app, pilot, "j")
-            await pilot.press("P")
-            await pilot.pause()
+            await press(app, pilot, "P")
+            await quiet(app, pilot)
             assert isinstance(app.screen, ValueDialog)
             app.screen.query_one(Input).value = "101"
-            await pilot.press("enter")
-            await pilot.pause()
+            await press(app, pilot, "enter")
+            await quiet(app, pilot)
             assert "Enter a whole number from 0 to 100." in screen_text(app)
             app.screen.query_one(Input).value = "90"
-            await pilot.press("enter")
+            await press(app, pilot, "enter")
             await until(lambda: app.acts.jobs.calls == [("set_priority", "job-support-v4", 90)])
 
     run(test)
@@ -263,21 +271,21 @@ def test_a_priority_has_bounds():
 
 async def opened(app, pilot, kind):
     await until(lambda: isinstance(app.screen, kind))
-    await pilot.pause()
+    await quiet(app, pilot)
 
 
 def test_a_failed_job_resumes_with_the_suggestion_after_editing():
     async def test():
         async with monitor([failed()]) as (app, pilot):
-            await pilot.press("R")
+            await press(app, pilot, "R")
             await opened(app, pilot, ResumeDialog)
             area = app.screen.query_one(TextArea)
             assert area.text == "training.learning_rate = 0.001"
-            await pilot.press("down")
-            await pilot.pause()
+            await press(app, pilot, "down")
+            await quiet(app, pilot)
             assert area.text.splitlines()[1] == "training.lr_scheduler_type = cosine"
             area.text = "training.learning_rate = 0.0005"
-            await pilot.press("ctrl+r")
+            await press(app, pilot, "ctrl+r")
             changes = {"training": {"learning_rate": 0.0005}}
             call = ("resume", "job-bad", "step-00000030", {"config_adjustments": changes, "original": False})
             await until(lambda: app.acts.jobs.calls == [call])
@@ -285,23 +293,44 @@ def test_a_failed_job_resumes_with_the_suggestion_after_editing():
     run(test)
 
 
-def keys_at_once(app, *keys):
-    """Keys that arrive together, as over a slow connection."""
-    for key in keys:
-        app.post_message(Key(key, "/" if key == "slash" else key_to_character(key)))
-
-
 def test_letters_that_arrive_with_the_key_before_them_go_where_it_leads():
     async def test():
         async with monitor([failed()]) as (app, pilot):
-            keys_at_once(app, "slash", "b", "d", "slash")
+            press_at_once(app, "slash", "b", "d", "slash")
             await until(lambda: app.prompt.value == "bd/")
             await press(app, pilot, "escape", "R")
             await opened(app, pilot, ResumeDialog)
             area, place = app.screen.query_one(TextArea), app.screen.query_one(Input)
             area.text = place.value = ""
-            keys_at_once(app, "tab", "t", "g", "tab", "s", "shift+tab", "q")
+            press_at_once(app, "tab", "t", "g", "tab", "s", "shift+tab", "q")
             await until(lambda: (area.text, place.value) == ("tgq", "s"))
+
+    run(test)
+
+
+def test_keys_that_arrive_together_act_where_the_one_before_them_leads():
+    async def test():
+        async with monitor() as (app, pilot):
+            press_at_once(app, "j", "d", "y")
+            await until(lambda: app.acts.jobs.calls == [("cancel", "job-support-v4")])
+            await settle(app, pilot)
+            press_at_once(app, "P", "7", "enter", "j", "enter", "l", "slash", "x")
+            await until(lambda: app.acts.jobs.calls[1:] == [("set_priority", "job-support-v4", 7)])
+            await settle(app, pilot)
+            assert (app.selected_job.name, app.is_job_pane, app.pane.tab) == ("faq-dpo", True, Tab.LOGS)
+            assert (app.prompt.value, app.pane.body.search) == ("x", "x")
+
+    run(test)
+
+
+def test_changes_that_were_edited_stay_where_no_other_suggestion_is_chosen():
+    async def test():
+        async with monitor([failed()]) as (app, pilot):
+            await press(app, pilot, "R")
+            await opened(app, pilot, ResumeDialog)
+            app.screen.query_one(TextArea).text = "training.learning_rate = 0.0005"
+            await press(app, pilot, "up")
+            assert app.screen.query_one(TextArea).text == "training.learning_rate = 0.0005"
 
     run(test)
 
@@ -312,9 +341,9 @@ def test_a_job_can_resume_with_the_config_it_was_submitted_with():
         adjustments = [{"at": NOW, "by": "user", "attempt": 1, "changes": changes}]
         job = ended("job-p", S.PAUSED, adjustments=adjustments)
         async with monitor([job]) as (app, pilot):
-            await pilot.press("R")
+            await press(app, pilot, "R")
             await opened(app, pilot, ResumeDialog)
-            await pilot.press("down", "ctrl+r")
+            await press(app, pilot, "down", "ctrl+r")
             call = ("resume", "job-p", None, {"config_adjustments": None, "original": True})
             await until(lambda: app.acts.jobs.calls == [call])
 
@@ -324,10 +353,10 @@ def test_a_job_can_resume_with_the_config_it_was_submitted_with():
 def test_a_setting_that_cannot_be_read_is_reported():
     async def test():
         async with monitor([failed()]) as (app, pilot):
-            await pilot.press("R")
+            await press(app, pilot, "R")
             await opened(app, pilot, ResumeDialog)
             app.screen.query_one(TextArea).text = "more steps please"
-            await pilot.press("ctrl+r")
+            await press(app, pilot, "ctrl+r")
             await until(lambda: any("must look like training.max_steps=10" in text for text in notices(app)))
             assert app.acts.jobs.calls == []
 
@@ -368,7 +397,7 @@ def test_a_readonly_monitor_changes_nothing():
 def test_a_model_is_downloaded(tmp_path):
     async def test():
         async with monitor([ended("job-done", S.COMPLETED)]) as (app, pilot):
-            await pilot.press("D")
+            await press(app, pilot, "D")
             await opened(app, pilot, DownloadDialog)
             assert app.screen.query_one(Input).value == "job-done.zip"
             app.screen.dismiss(DownloadChoice("model", str(tmp_path)))
@@ -381,10 +410,10 @@ def test_a_model_is_downloaded(tmp_path):
 def test_a_download_that_cannot_be_written_is_reported():
     async def test():
         async with monitor([ended("job-done", S.COMPLETED)]) as (app, pilot):
-            await pilot.press("D")
+            await press(app, pilot, "D")
             await opened(app, pilot, DownloadDialog)
             app.screen.query_one(Input).value = "/no/such/folder/x.zip"
-            await pilot.press("enter")
+            await press(app, pilot, "enter")
             await until(lambda: any("No such file or directory" in text for text in notices(app)))
 
     run(test)
@@ -396,21 +425,21 @@ def test_marked_jobs_are_compared_and_their_keys_do_not_reach_the_table():
             await press(app, pilot, "c")
             assert "Mark at least two jobs with Space, then press c." in notices(app)
             await press(app, pilot, "space", "G", "k", "space")
-            await pilot.press("c")
+            await press(app, pilot, "c")
             await opened(app, pilot, CompareScreen)
             await until(lambda: all(detail.series for detail in app.screen._details))
             app.screen.redraw()
-            await pilot.pause()
+            await quiet(app, pilot)
             shown = screen_text(app)
             assert "SETTINGS THAT DIFFER" in shown
             assert "2 jobs compared" in shown
-            await pilot.press("d", "p", "right", "x")
-            await pilot.pause()
+            await press(app, pilot, "d", "p", "right", "x")
+            await quiet(app, pilot)
             assert isinstance(app.screen, CompareScreen)
             assert screen_text(app).splitlines()[1].startswith(" eval_loss")
             assert app.acts.jobs.calls == []
-            await pilot.press("escape")
-            await pilot.pause()
+            await press(app, pilot, "escape")
+            await quiet(app, pilot)
             assert not isinstance(app.screen, CompareScreen)
 
     run(test)
@@ -426,7 +455,7 @@ def test_live_events_are_drawn():
             )
             await until(lambda: app.detail.job.step == 413)
             app.redraw()
-            await pilot.pause()
+            await quiet(app, pilot)
             shown = screen_text(app)
             assert "413/1000" in shown
             assert "ETA 10:00" in shown
@@ -445,7 +474,7 @@ def test_events_that_are_ahead_of_the_poll_decide_what_is_possible():
             jobs.events_to_come.put_nowait(event("job-live", 11, "status", status="paused"))
             await until(lambda: app.selected_job.status is S.PAUSED)
             assert app.table.selected.status is S.RUNNING
-            await pilot.press("R")
+            await press(app, pilot, "R")
             await opened(app, pilot, ResumeDialog)
 
     run(test)
@@ -466,7 +495,8 @@ def test_scrolling_through_the_list_loads_nothing_on_the_way():
     async def test():
         jobs = [running(f"job-{number:03}") for number in range(60)]
         async with monitor(jobs) as (app, pilot):
-            await press(app, pilot, *["j"] * 20)
+            press_at_once(app, *"j" * 20)
+            await settle(app, pilot)
             assert len(app.reads.jobs.followed) < 6
 
     run(test)
@@ -480,7 +510,7 @@ def test_a_lost_connection_keeps_the_data_and_says_how_old_it_is():
             feed.put(lost)
             await until(lambda: app.snapshot is lost)
             app.redraw()
-            await pilot.pause()
+            await quiet(app, pilot)
             shown = screen_text(app)
             assert "disconnected, shown as of 2 min ago" in shown
             assert "support-v3" in shown
@@ -528,10 +558,10 @@ def test_ascii_and_no_colour(monkeypatch):
         async with monitor(size=LARGE, is_ascii=True) as (app, pilot):
             assert app.no_color
             assert screen_text(app).isascii()
-            await pilot.press("d")
-            await pilot.pause()
+            await press(app, pilot, "d")
+            await quiet(app, pilot)
             assert screen_text(app).isascii()
-            await pilot.press("escape", "?")
+            await press(app, pilot, "escape", "?")
             await opened(app, pilot, HelpPage)
             assert screen_text(app).isascii()
 
@@ -541,7 +571,7 @@ def test_ascii_and_no_colour(monkeypatch):
 def test_help_names_every_key():
     async def test():
         async with monitor() as (app, pilot):
-            await pilot.press("?")
+            await press(app, pilot, "?")
             await opened(app, pilot, HelpPage)
             shown = screen_text(app)
             for what in ("pause", "resume", "cancel", "download", "priority", "theme", "smooth", "follow", "compare"):

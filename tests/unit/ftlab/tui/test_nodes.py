@@ -11,7 +11,7 @@ from ftlab.tui.spans import text_of
 from tests.unit.ftlab.device_samples import GPU as THROTTLED
 from tests.unit.ftlab.device_samples import LOST
 from tests.unit.ftlab.tui.fake_client import FakeFeed
-from tests.unit.ftlab.tui.monitor_runs import monitor, press, run, screen_text
+from tests.unit.ftlab.tui.monitor_runs import monitor, press, quiet, run, screen_text
 from tests.unit.ftlab.tui.sample_jobs import NOW, all_kinds, snapshot_of
 
 HOST = HostSample(cpu_percent=42.4, memory_used_bytes=3 * 10**9, memory_total_bytes=16 * 10**9)
@@ -50,8 +50,8 @@ def test_the_screen_opens_and_closes_by_key():
     async def test():
         async with monitor(jobs, feed=feed) as (app, pilot):
             assert "GPUs 1/2" in screen_text(app)
-            await pilot.press("m")
-            await pilot.pause()
+            await press(app, pilot, "m")
+            await quiet(app, pilot)
             shown = screen_text(app)
             assert "GPU 0 NVIDIA H100" in shown
             assert "throttled: power" in shown

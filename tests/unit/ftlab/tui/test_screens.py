@@ -15,7 +15,7 @@ from ftlab.status import JobStatus
 from ftlab.tui.compare_screen import CompareScreen
 from ftlab.tui.dialogs import ResumeDialog
 from tests.support.documents import ROOT
-from tests.unit.ftlab.tui.monitor_runs import LARGE, SMALL, drawn, monitor, press, run, svg_of, until
+from tests.unit.ftlab.tui.monitor_runs import LARGE, SMALL, drawn, monitor, press, quiet, run, svg_of, until
 from tests.unit.ftlab.tui.sample_jobs import NOW, all_kinds, ended
 
 FOLDER = Path(__file__).parent / "screens"
@@ -72,9 +72,9 @@ def test_the_resume_dialog_looks_as_before():
     async def test():
         async with monitor() as (app, pilot):
             await press(app, pilot, "slash", *"steep", "enter")
-            await pilot.press("R")
+            await press(app, pilot, "R")
             await until(lambda: isinstance(app.screen, ResumeDialog))
-            await pilot.pause()
+            await quiet(app, pilot)
             check(FOLDER / "resume-80x24.svg", svg_of(app))
 
     run(test)
@@ -84,10 +84,10 @@ def test_the_comparison_looks_as_before():
     async def test():
         async with monitor(size=LARGE) as (app, pilot):
             await press(app, pilot, "space", "G", "k", "space")
-            await pilot.press("c")
+            await press(app, pilot, "c")
             await until(lambda: isinstance(app.screen, CompareScreen) and all(d.series for d in app.screen._details))
             app.screen.redraw()
-            await pilot.pause()
+            await quiet(app, pilot)
             check(FOLDER / "compare-120x40.svg", svg_of(app))
 
     run(test)

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { Suspense, useEffect, useRef, useState } from "react";
+import { Suspense, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { sessionQuery } from "../api/session";
 import { LiveProvider } from "../live/LiveProvider";
 import { PAGES } from "../pages";
@@ -78,7 +78,7 @@ function useGlobalKeys(onHelp: () => void) {
     { keys: "t", label: "Switch between light and dark", run: toggleTheme },
     { keys: "?", label: "Show this list", run: onHelp },
   ]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.addEventListener("keydown", handleKey);
     return () => { document.removeEventListener("keydown", handleKey); };
   }, []);

@@ -1,5 +1,5 @@
 /** Single-key shortcuts. Components register theirs while they are mounted; `?` lists them. */
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useLayoutEffect, useRef, useSyncExternalStore } from "react";
 
 export interface Shortcut {
   /** What `KeyboardEvent.key` is, or two of them after another: `g j`. */
@@ -37,12 +37,13 @@ export function shortcuts(): Shortcut[] {
   return [...registered].flatMap((entry) => entry.current);
 }
 
+/** They work from the moment on at which the component can be seen: an effect would come later. */
 export function useShortcuts(own: Shortcut[]): void {
   const latest = useRef(own);
-  useEffect(() => {
+  useLayoutEffect(() => {
     latest.current = own;
   });
-  useEffect(() => {
+  useLayoutEffect(() => {
     registered.add(latest);
     return () => { registered.delete(latest); };
   }, []);

@@ -19,11 +19,11 @@ export function AppendDialog({ job, onClose }: { job: Job; onClose: () => void }
   const datasets = recordsOf(data);
   const [chosen, setChosen] = useState("");
   const change = useChange(job);
-  const appending = useMutation({ mutationFn: () => change((id) => appendFiles(id, [chosen])), onSuccess: onClose });
+  const appending = useMutation({ mutationFn: () => change((id) => appendFiles(id, [chosen])) });
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" disabled={!chosen || appending.isPending} onClick={() => { appending.mutate(); }}>Append the dataset</Button>
+      <Button look="primary" disabled={!chosen || appending.isPending} onClick={() => { appending.mutate(undefined, { onSuccess: onClose }); }}>Append the dataset</Button>
     </>
   );
   return (

@@ -10,12 +10,13 @@ import { useChange } from "./useChange";
 export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void }) {
   const [priority, setValue] = useState(String(job.priority ?? 50));
   const change = useChange(job);
-  const saving = useMutation({ mutationFn: () => change((id) => setPriority(id, Number(priority))), onSuccess: onClose });
+  const saving = useMutation({ mutationFn: () => change((id) => setPriority(id, Number(priority))) });
+  const save = () => { saving.mutate(undefined, { onSuccess: onClose }); };
   const canSave = priority.trim() !== "" && !saving.isPending;
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" onClick={() => { saving.mutate(); }} disabled={!canSave}>Set the priority</Button>
+      <Button look="primary" onClick={save} disabled={!canSave}>Set the priority</Button>
     </>
   );
   return (
@@ -29,7 +30,7 @@ export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void
           step={1}
           value={priority}
           onChange={(event) => { setValue(event.target.value); }}
-          onKeyDown={(event) => { if (event.key === "Enter" && canSave) saving.mutate(); }}
+          onKeyDown={(event) => { if (event.key === "Enter" && canSave) save(); }}
         />
       </label>
       <p className="muted small">Jobs with a higher priority start first. Jobs with the same priority start in the order of the queue.</p>

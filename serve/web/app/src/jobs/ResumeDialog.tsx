@@ -45,12 +45,11 @@ function ResumeForm({ job, checkpoint, onClose, analysis, checkpoints }: FormPro
   const change = useChange(job);
   const resuming = useMutation({
     mutationFn: () => change((id) => resumeJob(id, resumeBody(mode, settings, suggestions[0], place))),
-    onSuccess: onClose,
   });
   const footer = (
     <>
       <Button onClick={onClose}>Not now</Button>
-      <Button look="primary" disabled={resuming.isPending} onClick={() => { resuming.mutate(); }}>Resume the job</Button>
+      <Button look="primary" disabled={resuming.isPending} onClick={() => { resuming.mutate(undefined, { onSuccess: onClose }); }}>Resume the job</Button>
     </>
   );
   const param = resuming.error instanceof ApiError ? resuming.error.param : null;

@@ -1,5 +1,5 @@
 /** Brings what is shown up to date with events, without asking the service where the event says it all. */
-import type { QueryClient } from "@tanstack/react-query";
+import type { QueryClient, QueryFilters, QueryKey } from "@tanstack/react-query";
 import type { Job, JobEvent, Schemas } from "../api/client";
 import { jobKeys, type JobPages } from "../api/jobs";
 import { appendPoints, type SeriesMap } from "../api/series";
@@ -43,27 +43,29 @@ export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly 
   const stale: (readonly string[])[] = [];
   const byJob = new Map<string, JobEvent[]>();
   for (const event of events) byJob.set(event.job_id, [...(byJob.get(event.job_id) ?? []), event]);
-  client.setQueriesData<JobPages>({ queryKey: jobKeys.lists }, (pages) => pages && pagesAfter(pages, byJob));
+  changeCached<JobPages>(client, { queryKey: jobKeys.lists }, (pages) => pagesAfter(pages, byJob));
   for (const [id, own] of byJob) {
-    client.setQueryData<Job>(jobKeys.job(id), (job) => job && own.reduce(jobAfter, job));
-    client.setQueryData<SeriesMap>(jobKeys.part(id, "series"), (series) => series && appendPoints(series, own));
-    applyAfterReading(client, jobKeys.part(id, "series"), own);
+    changeCached<Job>(client, { queryKey: jobKeys.job(id), exact: true }, (job) => own.reduce(jobAfter, job));
+    changeCached<SeriesMap>(client, { queryKey: jobKeys.part(id, "series"), exact: true }, (series) => appendPoints(series, own));
     stale.push(...staleAfter(id, own));
   }
   if (events.some((event) => event.kind === "status" || event.kind === "notice")) stale.push(jobKeys.lists, ["queue"], ["comparison"]);
   return stale;
 }
 
-/** Add points that come while a series is being read: the reply may be older than they are, and replaces what is shown. */
-function applyAfterReading(client: QueryClient, key: readonly string[], events: JobEvent[]): void {
+/** Change cached data. What is being read is changed again after the reply: it may be older than the events, and replaces them. */
+function changeCached<Data>(client: QueryClient, filters: QueryFilters, after: (data: Data) => Data): void {
   const cache = client.getQueryCache();
-  const query = cache.find({ queryKey: key, exact: true });
-  if (query?.state.fetchStatus !== "fetching") return;
-  const stop = cache.subscribe((change) => {
-    if (change.query !== query || query.state.fetchStatus === "fetching") return;
-    stop();
-    client.setQueryData<SeriesMap>(key, (series) => series && appendPoints(series, events));
-  });
+  const change = (key: QueryKey) => client.setQueryData<Data>(key, (data) => data && after(data));
+  for (const query of cache.findAll(filters)) {
+    change(query.queryKey);
+    if (query.state.fetchStatus !== "fetching") continue;
+    const stop = cache.subscribe((update) => {
+      if (update.query !== query || query.state.fetchStatus === "fetching") return;
+      stop();
+      change(query.queryKey);
+    });
+  }
 }
 
 /** Drop a deleted job from what is shown. Its open page reads it again, and says that it is gone. */

@@ -20,6 +20,11 @@ export function navigate(to: string, options: { replace?: boolean } = {}): void 
   window.dispatchEvent(new Event(CHANGED));
 }
 
+/** `navigate`, unless the page at the path `from` was left while a request was under way. */
+export function navigateFrom(from: string, to: string): void {
+  if (window.location.pathname === from) navigate(to);
+}
+
 export function usePath(): string {
   return useSyncExternalStore(subscribe, () => window.location.pathname);
 }

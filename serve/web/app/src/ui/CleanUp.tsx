@@ -39,10 +39,7 @@ export function CleanUp({ title, noun, fields, best, note, prune, stale, onClose
   const looking = useMutation({ mutationFn: () => prune(true) });
   const deleting = useMutation({
     mutationFn: () => prune(false),
-    onSuccess: async () => {
-      await client.invalidateQueries({ queryKey: stale });
-      onClose();
-    },
+    onSuccess: () => client.invalidateQueries({ queryKey: stale }),
   });
   const found = looking.data;
   const num = found?.data?.length ?? 0;
@@ -52,7 +49,7 @@ export function CleanUp({ title, noun, fields, best, note, prune, stale, onClose
     <>
       <Button onClick={onClose}>Keep them</Button>
       {num > 0 ? (
-        <Button look="danger" disabled={deleting.isPending} onClick={() => { deleting.mutate(); }}>
+        <Button look="danger" disabled={deleting.isPending} onClick={() => { deleting.mutate(undefined, { onSuccess: onClose }); }}>
           Delete {counted(num, noun)}
         </Button>
       ) : (

@@ -12,19 +12,22 @@ interface Props {
   keep: string;
   action: () => Promise<unknown>;
   onClose: () => void;
+  /** What the action brings is shown once: the dialog stays open until it is there. */
+  isAwaited?: boolean;
 }
 
 /** Asks before something that cannot be undone. The harmless answer has the focus. */
-export function ConfirmDialog({ title, children, confirm, keep, action, onClose }: Props) {
-  const acting = useMutation({ mutationFn: action, onSuccess: onClose });
+export function ConfirmDialog({ title, children, confirm, keep, action, onClose, isAwaited = false }: Props) {
+  const acting = useMutation({ mutationFn: action });
+  const close = () => { if (!isAwaited || !acting.isPending) onClose(); };
   const footer = (
     <>
-      <Button onClick={onClose} data-first>{keep}</Button>
-      <Button look="danger" disabled={acting.isPending} onClick={() => { acting.mutate(); }}>{confirm}</Button>
+      <Button onClick={close} data-first>{keep}</Button>
+      <Button look="danger" disabled={acting.isPending} onClick={() => { acting.mutate(undefined, { onSuccess: onClose }); }}>{confirm}</Button>
     </>
   );
   return (
-    <Dialog title={title} onClose={onClose} footer={footer}>
+    <Dialog title={title} onClose={close} footer={footer}>
       {children}
       {acting.error && <ErrorNote error={acting.error} />}
     </Dialog>

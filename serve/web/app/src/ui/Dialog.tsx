@@ -12,7 +12,8 @@ interface Props {
 
 /**
  * A modal dialog. The browser keeps the focus inside and returns it at the end; Escape closes. The focus begins at the
- * element with `data-first`.
+ * element with `data-first`. A dialog that requests a change gives `onClose` to `mutate`, not to `useMutation`: when it
+ * was closed before the reply comes, it must not close the dialog that is open by then.
  */
 export function Dialog({ title, onClose, children, footer, wide }: Props) {
   const element = useRef<HTMLDialogElement>(null);

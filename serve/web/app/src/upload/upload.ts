@@ -42,6 +42,7 @@ export async function sendFile(
       if (!isPassing(error) || (failures += 1) > MAX_FAILURES) throw error;
       await wait(Math.min(MAX_WAIT_MS, 500 * 2 ** failures));
       sent = await service.offset(upload.id).catch(() => sent);
+      signal.throwIfAborted();
     }
     onProgress(sent);
   }

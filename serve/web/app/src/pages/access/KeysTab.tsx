@@ -94,6 +94,7 @@ function Row({ record, session }: { record: ApiKey; session: Session }) {
             confirm="Create its replacement"
             keep="Keep it"
             onClose={close}
+            isAwaited
             action={async () => {
               setNewKey((await rotateKey(id)).key);
               await reload();

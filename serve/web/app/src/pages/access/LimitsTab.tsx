@@ -65,15 +65,16 @@ function Change({ limit, owner }: { limit: Limit; owner: string }) {
   const queries = useQueryClient();
   const [text, setText] = useState("");
   const changing = useMutation({
-    mutationFn: (value: number | null) => changeQuota(owner, { [limit.name]: value }),
-    onSuccess: async () => {
-      setText("");
+    mutationFn: (typed: string | null) => changeQuota(owner, { [limit.name]: typed === null ? null : amountOf(limit, typed) }),
+    onSuccess: async (_changed, sent) => {
+      // What is typed while the request is under way stays.
+      setText((now) => (sent === null || now === sent ? "" : now));
       await queries.invalidateQueries({ queryKey: accessKeys.all });
     },
   });
   function submit(event: FormEvent) {
     event.preventDefault();
-    changing.mutate(limit.unit ? Math.round(Number(text) * limit.unit.size) : Number(text));
+    changing.mutate(text);
   }
   const unit = limit.unit ? ` in ${limit.unit.name}` : "";
   return (
@@ -94,4 +95,8 @@ function Change({ limit, owner }: { limit: Limit; owner: string }) {
       {changing.error && <ErrorNote error={changing.error} />}
     </form>
   );
+}
+
+function amountOf({ unit }: Limit, text: string): number {
+  return unit ? Math.round(Number(text) * unit.size) : Number(text);
 }

@@ -39,8 +39,9 @@ function AddUser() {
   const [name, setName] = useState("");
   const adding = useMutation({
     mutationFn: addUser,
-    onSuccess: async () => {
-      setName("");
+    onSuccess: async (_added, sent) => {
+      // What is typed while the request is under way stays.
+      setName((now) => (now.trim() === sent ? "" : now));
       await queries.invalidateQueries({ queryKey: accessKeys.all });
     },
   });

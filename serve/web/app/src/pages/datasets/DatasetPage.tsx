@@ -10,7 +10,7 @@ import { remarksOf, summaryOf } from "../../data/shape";
 import { TokenPanel } from "../../data/TokenPanel";
 import { dateTime } from "../../format/format";
 import { Link } from "../../router/Link";
-import { navigate, useQueryState } from "../../router/router";
+import { navigateFrom, usePath, useQueryState } from "../../router/router";
 import type { PageProps } from "../../router/pages";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { DatasetMenu } from "./DatasetMenu";
@@ -26,6 +26,7 @@ export default function DatasetPage({ params }: PageProps) {
 }
 
 function Shown({ dataset }: { dataset: Dataset }) {
+  const path = usePath();
   return (
     <>
       <div className="page-head">
@@ -34,7 +35,7 @@ function Shown({ dataset }: { dataset: Dataset }) {
           <p className="muted">{summaryOf(dataset)}; uploaded {dateTime(dataset.created_at)}</p>
         </div>
         <Link to={`/new?dataset=${dataset.id}`} className="button button-primary">Train on it</Link>
-        <DatasetMenu dataset={dataset} onDeleted={() => { navigate("/datasets"); }} />
+        <DatasetMenu dataset={dataset} onDeleted={() => { navigateFrom(path, "/datasets"); }} />
       </div>
       <div className="parts">
         {remarksOf(dataset).map((remark) => <p key={remark} className="note note-warn">{remark}</p>)}

@@ -14,14 +14,13 @@ export function MoveDialog({ dataset, onClose }: { dataset: Dataset; onClose: ()
     onSuccess: async () => {
       await client.invalidateQueries({ queryKey: datasetKeys.lists });
       await client.invalidateQueries({ queryKey: datasetKeys.one(dataset.id) });
-      onClose();
     },
   });
   const isSame = bucket.trim() === dataset.bucket || !bucket.trim();
   const footer = (
     <>
       <Button onClick={onClose}>Leave it</Button>
-      <Button look="primary" disabled={isSame || moving.isPending} onClick={() => { moving.mutate(); }}>Move the dataset</Button>
+      <Button look="primary" disabled={isSame || moving.isPending} onClick={() => { moving.mutate(undefined, { onSuccess: onClose }); }}>Move the dataset</Button>
     </>
   );
   return (

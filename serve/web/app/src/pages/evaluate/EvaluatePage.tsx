@@ -59,11 +59,14 @@ export default function EvaluatePage() {
         <h1>Evaluate</h1>
       </div>
       <div className="new">
-        <div className="new-parts new-form">
-          <ModelPart choice={choice} change={change} problems={problems} />
-          <RowsPart choice={choice} change={change} datasets={datasets} older={<OlderDatasets list={list} />} problems={problems} />
-          <MetricsPart choice={choice} change={change} kind={kind} options={options} problems={problems} />
-          {hasTasks && <TasksPart choice={choice} change={change} options={options} problems={problems} />}
+        <div className="new-parts">
+          {/* What would be changed now is not sent, and the page is left. */}
+          <fieldset disabled={panel.isBusy} className="new-form">
+            <ModelPart choice={choice} change={change} problems={problems} />
+            <RowsPart choice={choice} change={change} datasets={datasets} older={<OlderDatasets list={list} />} problems={problems} />
+            <MetricsPart choice={choice} change={change} kind={kind} options={options} problems={problems} />
+            {hasTasks && <TasksPart choice={choice} change={change} options={options} problems={problems} />}
+          </fieldset>
         </div>
         <SubmitPart {...panel} />
       </div>

@@ -9,7 +9,7 @@ import { JobActions, modelAddress } from "../../jobs/JobActions";
 import { isTraining, methodOf, modelOf } from "../../jobs/facts";
 import { ResumeButton } from "../../jobs/ResumeButton";
 import { Link } from "../../router/Link";
-import { navigate } from "../../router/router";
+import { navigateFrom, usePath } from "../../router/router";
 import { Icon } from "../../ui/Icon";
 import { ProgressBar, StatusPill } from "../../ui/Status";
 import { PauseButton } from "./PauseButton";
@@ -69,6 +69,7 @@ function ChainLinks({ jobs }: { jobs: Schemas["ChainedJob"][] }) {
 
 function Actions({ job }: { job: Job }) {
   const possible = actionsOf(job);
+  const path = usePath();
   return (
     <div className="actions">
       {possible.has("download") && (
@@ -81,7 +82,7 @@ function Actions({ job }: { job: Job }) {
       )}
       {possible.has("resume") && job.status !== "failed" && <ResumeButton job={job} />}
       {possible.has("pause") && <PauseButton job={job} />}
-      <JobActions job={job} onDeleted={() => { navigate("/"); }} />
+      <JobActions job={job} onDeleted={() => { navigateFrom(path, "/"); }} />
     </div>
   );
 }

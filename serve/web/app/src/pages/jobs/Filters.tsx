@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 import type { JobFilter } from "../../api/jobs";
 import { STATUS_GROUPS } from "../../format/status";
 import { useQueryState } from "../../router/router";
@@ -11,9 +11,11 @@ const TYPING_MS = 250;
 export function Filters({ filter }: { filter: JobFilter }) {
   const [query, setQuery] = useQueryState();
   const shown = query.get(GROUP);
+  // The same function at each rendering: with another one, the field would wait anew, and a list changes with each step.
+  const search = useCallback((text: string) => { setQuery({ [SEARCH]: text }); }, [setQuery]);
   return (
     <div className="filters">
-      <SearchField value={filter.search} onChange={(text) => { setQuery({ [SEARCH]: text }); }} />
+      <SearchField value={filter.search} onChange={search} />
       <div className="chips" role="group" aria-label="Status">
         {[{ name: "", label: "All" }, ...STATUS_GROUPS].map(({ name, label }) => (
           <button

@@ -16,13 +16,12 @@ export function SaveTemplateDialog({ draft, onClose }: { draft: Draft; onClose: 
     onSuccess: async () => {
       await client.invalidateQueries({ queryKey: templateKeys.list });
       await client.invalidateQueries({ queryKey: templateKeys.one(name.trim()) });
-      onClose();
     },
   });
   const footer = (
     <>
       <Button onClick={onClose}>Cancel</Button>
-      <Button look="primary" disabled={name.trim() === "" || saving.isPending} onClick={() => { saving.mutate(); }}>Save the template</Button>
+      <Button look="primary" disabled={name.trim() === "" || saving.isPending} onClick={() => { saving.mutate(undefined, { onSuccess: onClose }); }}>Save the template</Button>
     </>
   );
   return (

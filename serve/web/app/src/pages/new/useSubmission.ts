@@ -3,7 +3,7 @@ import { useRef, useState } from "react";
 import { jobKeys } from "../../api/jobs";
 import { submitJob } from "../../api/newJob";
 import type { Config } from "../../config/draft";
-import { navigate } from "../../router/router";
+import { navigateFrom } from "../../router/router";
 
 export interface Submission {
   isBusy: boolean;
@@ -16,6 +16,7 @@ export function useSubmission(config: Config, onSent: () => void, onRefused: (er
   const [isBusy, setBusy] = useState(false);
   const sent = useRef({ config: "", key: "" });
   async function submit() {
+    const from = window.location.pathname;
     setBusy(true);
     const text = JSON.stringify(config);
     if (sent.current.config !== text) sent.current = { config: text, key: crypto.randomUUID() };
@@ -23,7 +24,7 @@ export function useSubmission(config: Config, onSent: () => void, onRefused: (er
       const job = await submitJob(config, sent.current.key);
       await client.invalidateQueries({ queryKey: jobKeys.lists });
       onSent();
-      navigate(`/jobs/${job.id}`);
+      navigateFrom(from, `/jobs/${job.id}`);
     } catch (error) {
       onRefused(error);
       setBusy(false);

@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { newSecret, notificationKeys, saveChannel, type Channel, type NotificationKind } from "../../api/notifications";
 import { Button } from "../../ui/Button";
@@ -17,27 +17,20 @@ export function ChannelDialog({ channels, onClose }: { channels: Channel[]; onCl
   const [secret, setSecret] = useState(newSecret);
   const [kinds, setKinds] = useState<NotificationKind[]>([]);
   const [jobs, setJobs] = useState("");
-  const [error, setError] = useState<unknown>(null);
-  const [isSaving, setSaving] = useState(false);
   const isWebhook = WEBHOOK.test(url);
   const isReplacing = channels.some((channel) => channel.name === name.trim());
-  async function save() {
-    setError(null);
-    setSaving(true);
-    try {
+  const saving = useMutation({
+    mutationFn: () => {
       const named = jobs.split(",").map((job) => job.trim()).filter(Boolean);
-      await saveChannel(name.trim(), { url: url.trim(), secret: isWebhook ? secret.trim() : null, kinds, jobs: named });
-      await client.invalidateQueries({ queryKey: notificationKeys.channels });
-      onClose();
-    } catch (failure) {
-      setError(failure);
-      setSaving(false);
-    }
-  }
+      return saveChannel(name.trim(), { url: url.trim(), secret: isWebhook ? secret.trim() : null, kinds, jobs: named });
+    },
+    onSuccess: () => client.invalidateQueries({ queryKey: notificationKeys.channels }),
+  });
+  const save = () => { saving.mutate(undefined, { onSuccess: onClose }); };
   const footer = (
     <>
       <Button onClick={onClose}>Cancel</Button>
-      <Button look="primary" disabled={!name.trim() || !url.trim() || isSaving} onClick={() => void save()}>
+      <Button look="primary" disabled={!name.trim() || !url.trim() || saving.isPending} onClick={save}>
         {isReplacing ? `Replace ${name.trim()}` : "Add the channel"}
       </Button>
     </>
@@ -69,7 +62,7 @@ export function ChannelDialog({ channels, onClose }: { channels: Channel[]; onCl
         Jobs
         <input value={jobs} placeholder="All; or names or ids with commas" spellCheck={false} onChange={(event) => { setJobs(event.target.value); }} />
       </label>
-      {error !== null && <ErrorNote error={error} />}
+      {saving.error && <ErrorNote error={saving.error} />}
     </Dialog>
   );
 }

@@ -5,14 +5,14 @@ import { Link } from "../../router/Link";
 import { IconButton } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { ErrorNote } from "../../ui/Notes";
-import { byPriority, moveBy, moveOnto } from "./order";
+import { byPriority, moveBy, moveOnto, withMoves } from "./order";
 import { useMoves } from "./useMoves";
 
 /** The queue, next job first. Jobs are moved by dragging, or with the arrow buttons of their rows. */
 export function QueueList({ queue }: { queue: Queue }) {
-  const { message, error, move } = useMoves();
+  const { moves, message, error, move } = useMoves();
   const [dragged, setDragged] = useState<string | null>(null);
-  const entries = queue.queued;
+  const entries = withMoves(queue.queued, moves);
 
   function drop(target: string) {
     const wanted = dragged === null ? null : moveOnto(entries, dragged, target);

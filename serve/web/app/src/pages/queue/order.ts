@@ -51,16 +51,23 @@ export function moveBy<T extends Entry>(queue: T[], id: string, by: 1 | -1): Mov
   return moveOnto(queue, id, other.job_id);
 }
 
-/** The queue as it will be, to show a move before the service has answered. */
+/** The queue after a move; the same where the job, or the one that it comes behind, waits no more. */
 export function moved<T extends Entry>(queue: T[], move: Move): T[] {
   const found = queue.find((entry) => entry.job_id === move.id);
   if (!found) return queue;
   const entry = move.priority === null ? found : { ...found, priority: move.priority };
   const rest = queue.filter((other) => other.job_id !== move.id);
   const priority = entry.priority ?? 50;
-  const index =
-    move.behind === null
-      ? rest.findIndex((other) => (other.priority ?? 50) <= priority)
-      : rest.findIndex((other) => other.job_id === move.behind) + 1;
-  return rest.toSpliced(index < 0 ? rest.length : index, 0, entry);
+  const behind = rest.findIndex((other) => other.job_id === move.behind);
+  if (move.behind !== null && behind < 0) return queue;
+  const front = rest.findIndex((other) => (other.priority ?? 50) <= priority);
+  const index = move.behind === null ? (front < 0 ? rest.length : front) : behind + 1;
+  return rest.toSpliced(index, 0, entry);
+}
+
+/** The queue as it will be, to show moves before the service has made them. Positions count the jobs of all owners: the
+ * places of the page stay the same, only the jobs in them change. */
+export function withMoves(queue: QueueEntry[], moves: Move[]): QueueEntry[] {
+  const places = queue.map((entry) => entry.position);
+  return moves.reduce(moved, queue).map((entry, index) => ({ ...entry, position: places[index] ?? entry.position }));
 }

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { cancelSweep, deleteSweep, isAtWork, pauseSweep, resumeSweep, sweepQuery, type Sweep } from "../../api/sweeps";
-import { navigate } from "../../router/router";
+import { navigateFrom } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { ErrorNote } from "../../ui/Notes";
@@ -20,9 +20,10 @@ export function SweepActions({ sweep }: { sweep: Sweep }) {
   }
   const run = (call: (id: string) => Promise<Sweep>) => void change(call).catch(setError);
   async function remove() {
+    const from = window.location.pathname;
     await deleteSweep(sweep.id);
     await client.invalidateQueries({ queryKey: ["sweeps"] });
-    navigate("/sweeps");
+    navigateFrom(from, "/sweeps");
   }
   return (
     <div className="actions">

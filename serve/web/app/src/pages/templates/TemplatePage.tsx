@@ -4,7 +4,7 @@ import { deleteTemplate, saveTemplate, templateKeys, templateQuery, type Templat
 import { useTitle } from "../../app/useTitle";
 import { Link } from "../../router/Link";
 import type { PageProps } from "../../router/pages";
-import { navigate } from "../../router/router";
+import { navigateFrom } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { ErrorNote, Loading } from "../../ui/Notes";
@@ -66,9 +66,10 @@ function Shown({ template }: { template: Template }) {
           keep="Keep it"
           onClose={() => { setAsked(false); }}
           action={async () => {
+            const from = window.location.pathname;
             await deleteTemplate(template.name);
             await client.invalidateQueries({ queryKey: templateKeys.list });
-            navigate("/templates");
+            navigateFrom(from, "/templates");
           }}
         >
           <p>Jobs that were made from it stay as they are. This cannot be undone.</p>
