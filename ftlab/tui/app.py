@@ -174,11 +174,12 @@ class Monitor(JobCommands, ChartControls, Navigation):
         self.push_screen(HelpPage(to_ascii(SIGNS) if self.is_ascii else SIGNS))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Commands of the palette."""
+        """Commands of the palette: over another screen or a dialog, none that acts on what it covers."""
         yield SystemCommand("Keys", "Show all keys", self.action_keys)
         yield SystemCommand("Theme", "Switch to the next theme", self.action_next_theme)
-        yield SystemCommand("Machines", "Show the machines and GPUs", self.action_machines)
-        yield SystemCommand("Compare", "Compare the marked jobs", self.action_compare)
-        yield SystemCommand("Refresh", "Fetch the jobs at once", self.action_refresh_now)
-        yield from self.job_commands()
+        if screen is self.screen_stack[0]:
+            yield SystemCommand("Machines", "Show the machines and GPUs", self.action_machines)
+            yield SystemCommand("Compare", "Compare the marked jobs", self.action_compare)
+            yield SystemCommand("Refresh", "Fetch the jobs at once", self.action_refresh_now)
+            yield from self.job_commands()
         yield SystemCommand("Quit", "Leave the monitor; jobs keep running", self.action_quit)

@@ -225,7 +225,7 @@ class DownloadDialog(Dialog[DownloadChoice]):
 
 
 HELP = (
-    ("Up Down j k", "move", "1-6 [ ]", "tabs of a job"),
+    ("Up Down j k", "move", "1-7 [ ]", "tabs of a job"),
     ("g G", "first, last", "l", "log"),
     ("Enter", "open; one chart", "f", "follow the log"),
     ("Esc", "back", "n N", "next, last match"),

@@ -34,10 +34,8 @@ class LineArea(ScrollView, can_focus=True):
         Binding("pageup,ctrl+u", "move_page(-1)", show=False),
         Binding("home,g", "move_to(0)", show=False),
         Binding("end,G", "move_to(-1)", show=False),
-        Binding("right", "app.side(1)", show=False),
-        Binding("left", "app.side(-1)", show=False),
     ]
-    DEFAULT_CSS = "LineArea { height: 1fr; scrollbar-size: 1 1; } LineArea.bar { height: 1; }"
+    DEFAULT_CSS = "LineArea { height: 1fr; overflow-x: hidden; scrollbar-size: 1 1; } LineArea.bar { height: 1; }"
 
     class Moved(Message):
         """The user moved the cursor or the scroll position."""

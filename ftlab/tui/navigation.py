@@ -24,6 +24,8 @@ class Navigation(MonitorBase):
         Binding("f", "follow_log", show=False),
         Binding("left_square_bracket", "next_tab(-1)", show=False),
         Binding("right_square_bracket", "next_tab(1)", show=False),
+        Binding("left", "side(-1)", show=False),
+        Binding("right", "side(1)", show=False),
         *(Binding(str(number), f"tab({number - 1})", show=False) for number in range(1, len(Tab) + 1)),
     ]
 

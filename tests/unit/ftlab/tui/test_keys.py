@@ -127,6 +127,7 @@ def test_the_log_is_followed_until_it_is_scrolled():
             await press(app, pilot, "l")
             body = app.pane.body
             assert body.scroll_offset.y == body.max_scroll_y > 0
+            assert not body.show_horizontal_scrollbar
             await press(app, pilot, "k", "k")
             assert not app.pane.follows
             await press(app, pilot, "G")
@@ -598,6 +599,22 @@ def test_the_palette_offers_what_is_possible():
             titles = [command.title for command in app.get_system_commands(app.screen)]
             assert "Pause support-v3" in titles
             assert not any(title.startswith("Resume") for title in titles)
+
+    run(test)
+
+
+def test_nothing_acts_behind_a_dialog():
+    async def test():
+        async with monitor([failed(), running()], size=LARGE) as (app, pilot):
+            await press(app, pilot, "G", "enter", "R")
+            await opened(app, pilot, ResumeDialog)
+            before = app.pane.tab, app.chart_options, app.theme, app.selected_job
+            await pilot.press("right", "left", "left", "slash", "3", "y", "x", "t", "d", "p", "m", "q")
+            await pilot.pause()
+            assert isinstance(app.screen, ResumeDialog)
+            assert (app.pane.tab, app.chart_options, app.theme, app.selected_job) == before
+            assert [command.title for command in app.get_system_commands(app.screen)] == ["Keys", "Theme", "Quit"]
+            assert app.acts.jobs.calls == []
 
     run(test)
 
