@@ -119,12 +119,7 @@ class Monitor(JobCommands, ChartControls, Navigation):
             self.select_soon()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys of this screen do nothing while another one covers it, except those that every screen has.
-
-        A slash that is typed into the prompt is a character; Textual itself sees to that for letters only.
-        """
-        if action == "search" and self.focused is self.prompt:
-            return False
+        """Keys of this screen do nothing while another one covers it, except those that every screen has."""
         return len(self.screen_stack) == 1 or action in SHARED_ACTIONS
 
     # Marks and the rest

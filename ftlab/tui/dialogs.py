@@ -21,13 +21,7 @@ Answer = TypeVar("Answer")
 class Dialog(ModalScreen[Answer | None]):
     """A box over the screen; Esc closes it without an answer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss_empty", show=False),
-        # With priority, the focus has moved before the next key is read: one that arrives with Tab goes to the new
-        # field.
-        Binding("tab", "app.focus_next", priority=True, show=False),
-        Binding("shift+tab", "app.focus_previous", priority=True, show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss_empty", show=False)]
     DEFAULT_CSS = """
     Dialog { align: center middle; }
     Dialog .box { width: 72; max-width: 96%; height: auto; max-height: 96%; border: solid $accent; padding: 0 1; }

@@ -12,12 +12,11 @@ from ftlab.tui.details import Tab, tabs_of
 class Navigation(MonitorBase):
     """The keys that change what is shown, and nothing else."""
 
-    # With priority, the focus has moved before the next key is read: one that arrives with it goes to the new place.
     NAVIGATION_KEYS: ClassVar[list[Binding]] = [
         Binding("tab", "other_pane", priority=True, show=False),
         Binding("enter", "open", show=False),
         Binding("escape", "leave", show=False),
-        Binding("slash", "search", priority=True, show=False),
+        Binding("slash", "search", show=False),
         Binding("n", "match(1)", show=False),
         Binding("N", "match(-1)", show=False),
         Binding("l", "logs", show=False),
@@ -31,7 +30,7 @@ class Navigation(MonitorBase):
 
     def _go(self, to_job: bool) -> None:
         self.set_class(not to_job, "-jobs")
-        self.screen.set_focus(self.pane.body if to_job else self.table)
+        (self.pane.body if to_job else self.table).focus()
         self.call_after_refresh(self.redraw)
 
     def action_other_pane(self) -> None:
@@ -108,7 +107,7 @@ class Navigation(MonitorBase):
         self.add_class("-prompt")
         prompt.value = self.pane.body.search if self.is_job_pane else self.table.filter
         prompt.placeholder = "search" if self.is_job_pane else "filter by name, status, method, model"
-        self.screen.set_focus(prompt)
+        prompt.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id != "prompt" or not self.has_class("-prompt"):
@@ -132,7 +131,7 @@ class Navigation(MonitorBase):
         elif clear:
             self.table.filter = ""
         self.remove_class("-prompt")
-        self.screen.set_focus(self.pane.body if self.is_job_pane else self.table)
+        (self.pane.body if self.is_job_pane else self.table).focus()
         self.redraw()
 
     def action_match(self, direction: int) -> None:
