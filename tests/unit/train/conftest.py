@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
@@ -18,12 +19,16 @@ from train.plan import StopKind
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cards_compiled_once() -> Iterator[None]:
-    """PEFT compiles the template of its model card for each checkpoint: a tenth of a short run."""
+def _looked_up_once() -> Iterator[None]:
+    """What short runs spend a tenth of their time on: PEFT compiles the template of its model card for each checkpoint,
+    and accelerate reads the metadata of a package each time that it asks whether the package is installed.
+    """
     import jinja2
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jinja2, "Template", cache(jinja2.Template))
+        if packages := sys.modules.get("accelerate.utils.imports"):
+            patch.setattr(packages, "_is_package_available", cache(packages._is_package_available))
         yield
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 TIMEOUT_S = 300
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["tests.unit.train.evaluators", "tests.unit.train.ranks"])
+_context.set_forkserver_preload(["train.lean_libraries", "tests.unit.train.evaluators", "tests.unit.train.ranks"])
 
 
 class Rank(NamedTuple):
