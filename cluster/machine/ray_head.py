@@ -6,7 +6,7 @@ commands, that server, or the modules for Ray Data, for the states of Ray Train,
 share one process.
 
 Ray's command waits for the dashboard, whose start takes seconds, before it starts the raylet, which everything else
-waits for. Here the dashboard comes last.
+waits for. Here the dashboard comes last, and the raylet does not wait for its agents either.
 """
 
 import os
@@ -17,6 +17,7 @@ from typing import Any
 
 from ray._private import ray_constants, services
 from ray._private.node import Node
+from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
 
 from ftlab.hidden_packages import hidden
 
@@ -64,6 +65,19 @@ def _start_dashboard_last() -> None:
     Node.start_api_server, Node.__init__ = start_later, start_all
 
 
+def _start_raylet_before_agents() -> None:
+    """Write the port of the raylet's agent, for which the raylet otherwise waits 15 s and dies."""
+    start_raylet = Node.start_raylet
+
+    def start(node: Node, *arguments: Any, **options: Any) -> None:
+        port = node._ray_params.dashboard_agent_listen_port
+        if port:
+            persist_port(node._session_dir, node._node_id, DASHBOARD_AGENT_LISTEN_PORT_NAME, port)
+        start_raylet(node, *arguments, **options)
+
+    Node.start_raylet = start
+
+
 def _start_with_fewer_modules(command: Sequence[str], process_type: str, *arguments: Any, **options: Any) -> Any:
     if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
         has_grafana = any(os.environ.get(name) for name in GRAFANA_VARIABLES)
@@ -79,6 +93,7 @@ def _in_one_process(command: Sequence[str]) -> list[str]:
 
 if __name__ == "__main__":
     _start_dashboard_last()
+    _start_raylet_before_agents()
     Node.start_ray_client_server = _start_nothing  # with another name in a later Ray, the server starts
     services.start_ray_process = _start_with_fewer_modules  # with another name, the dashboard has all modules
     scripts.main()
