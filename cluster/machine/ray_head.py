@@ -12,12 +12,12 @@ waits for. Here the dashboard comes last, and the raylet does not wait for its a
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants, services
 from ray._private.node import Node
-from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
 
 from ftlab.hidden_packages import hidden
 
@@ -42,6 +42,9 @@ GRAFANA_VARIABLES = ("RAY_GRAFANA_HOST", "RAY_PROMETHEUS_HOST")
 
 DASHBOARD_SCRIPT = str(Path("dashboard", "dashboard.py"))
 ONE_PROCESS = ("-m", "cluster.machine.ray_dashboard")
+
+bindings: Any = import_module("ray._raylet")
+"""Its type stub leaves out most of it."""
 
 _start_ray_process = services.start_ray_process
 
@@ -72,7 +75,8 @@ def _start_raylet_before_agents() -> None:
     def start(node: Node, *arguments: Any, **options: Any) -> None:
         port = node._ray_params.dashboard_agent_listen_port
         if port:
-            persist_port(node._session_dir, node._node_id, DASHBOARD_AGENT_LISTEN_PORT_NAME, port)
+            name = bindings.DASHBOARD_AGENT_LISTEN_PORT_NAME
+            bindings.persist_port(node._session_dir, node._node_id, name, port)
         start_raylet(node, *arguments, **options)
 
     Node.start_raylet = start
