@@ -43,12 +43,12 @@ RAY_DEFAULTS = {
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
     "METRICS_RECORD_INTERVAL_S": "15",
-    # Each process of Ray sends its metrics to the agent this often, and Prometheus asks for them as seldom.
+    # How often each process of Ray sends its metrics to the agent, from which Prometheus may fetch them.
     "RAY_metrics_report_interval_ms": "30000",
     # Ray times each of its own events, a hundred per second and process, for a summary in its log that nobody reads.
     "RAY_event_stats": "0",
-    # Looks of Ray that find nothing here: for idle workers, a full disk, a full object store, pulls that have to be
-    # repeated, the load that an autoscaler needs, and slow event loops.
+    # How often Ray checks for idle workers, a full disk, a full object store, pulls that have to be repeated, the load
+    # that an autoscaler needs, and slow event loops.
     "RAY_kill_idle_workers_interval_ms": "1000",
     "RAY_local_fs_monitor_interval_ms": "1000",
     "RAY_raylet_check_gc_period_milliseconds": "1000",

@@ -6,12 +6,13 @@ commands, that server, or the modules for Ray Data, for the states of Ray Train,
 share one process.
 
 Ray's command waits for the dashboard, whose start takes seconds, before it starts the raylet, which everything else
-waits for. Here the dashboard comes last.
+waits for. Here the dashboard comes last, and the raylet does not wait for its agents either.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ GRAFANA_VARIABLES = ("RAY_GRAFANA_HOST", "RAY_PROMETHEUS_HOST")
 DASHBOARD_SCRIPT = str(Path("dashboard", "dashboard.py"))
 ONE_PROCESS = ("-m", "cluster.machine.ray_dashboard")
 
+bindings: Any = import_module("ray._raylet")
+"""Its type stub leaves out most of it."""
+
 _start_ray_process = services.start_ray_process
 
 
@@ -64,6 +68,20 @@ def _start_dashboard_last() -> None:
     Node.start_api_server, Node.__init__ = start_later, start_all
 
 
+def _start_raylet_before_agents() -> None:
+    """Write the port of the raylet's agent, for which the raylet otherwise waits 15 s and dies."""
+    start_raylet = Node.start_raylet
+
+    def start(node: Node, *arguments: Any, **options: Any) -> None:
+        port = node._ray_params.dashboard_agent_listen_port
+        if port:
+            name = bindings.DASHBOARD_AGENT_LISTEN_PORT_NAME
+            bindings.persist_port(node._session_dir, node._node_id, name, port)
+        start_raylet(node, *arguments, **options)
+
+    Node.start_raylet = start
+
+
 def _start_with_fewer_modules(command: Sequence[str], process_type: str, *arguments: Any, **options: Any) -> Any:
     if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
         has_grafana = any(os.environ.get(name) for name in GRAFANA_VARIABLES)
@@ -79,6 +97,7 @@ def _in_one_process(command: Sequence[str]) -> list[str]:
 
 if __name__ == "__main__":
     _start_dashboard_last()
+    _start_raylet_before_agents()
     Node.start_ray_client_server = _start_nothing  # with another name in a later Ray, the server starts
     services.start_ray_process = _start_with_fewer_modules  # with another name, the dashboard has all modules
     scripts.main()

@@ -230,7 +230,7 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        # With ports that its agents choose, the raylet waits for them, and dies after 15 s. The server for clients does
+        # With ports that its agents choose, the raylet waits for them (see `ray_head`). The server for clients does
         # not start, but Ray checks its port, and the fixed one may be that of another part.
         *(f"--{name}-port={port}" for name, port in zip(RAY_PORTS, free_ports(len(RAY_PORTS)), strict=True)),
         f"--object-store-memory={OBJECT_STORE_BYTES}",

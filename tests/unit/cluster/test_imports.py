@@ -153,3 +153,23 @@ Node("params", head=True)
 assert order == [("raylet", "params", True), ("dashboard", None, False)], order
 """
     assert "ray._private.node" in loaded_after(code)
+
+
+def test_the_raylet_finds_the_port_of_its_agent(tmp_path: Path):
+    """It dies when the file is not there after 15 s."""
+    code = f"""
+from types import SimpleNamespace
+from cluster.machine import ray_head
+from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME as name, wait_for_persisted_port
+assert "start_raylet" in vars(ray_head.Node)
+class Node:
+    _session_dir, _node_id = {str(tmp_path)!r}, "ab" * 28
+    _ray_params = SimpleNamespace(dashboard_agent_listen_port=21000)
+    def start_raylet(self, *arguments):
+        assert arguments == ("plasma",)
+        print(wait_for_persisted_port(self._session_dir, self._node_id, name, 1, 1))
+ray_head.Node = Node
+ray_head._start_raylet_before_agents()
+Node().start_raylet("plasma")
+"""
+    assert "21000" in loaded_after(code)
