@@ -60,10 +60,10 @@ def unpacked_bytes(data: "pa.RecordBatch | pa.Array") -> int:
     least = VALUE_BYTES * len(data)
     if isinstance(data, pa.DictionaryArray):
         lengths = compute.binary_length(data.dictionary)
-        return least + (compute.sum(lengths.take(data.indices)).as_py() or 0)
+        return least + int(compute.sum(lengths.take(data.indices)).as_py() or 0)
     if pa.types.is_nested(data.type):
         return least + sum(map(unpacked_bytes, _inside(data)))
-    return max(least, data.nbytes)
+    return max(least, int(data.nbytes))
 
 
 def _inside(array: "pa.Array") -> "list[pa.Array]":
