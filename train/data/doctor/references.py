@@ -11,7 +11,7 @@ from train.rewards.scores import last_number, numbers_in
 
 NUMERIC = "numeric_answer"
 SHORT_CHARS = 40
-"""A reference answer of at most so many characters is taken for the result alone."""
+"""Maximum length of a reference answer that is taken for the result alone."""
 
 _BEFORE_RESULT = re.compile(r".*(?:####|\\boxed|\\fbox)", re.DOTALL)
 """The work that comes before the result in GSM8K, MATH, and data like theirs."""

@@ -65,7 +65,7 @@ def _add_pairs(
         original_line, original = file.row(original_place)
         message = _WORDS[rule].format(f"row {original_place + 1} (line {original_line})")
         if rule is CheckRule.EXACT_DUPLICATE and (other := _difference(row, original)):
-            message = f"{message.removesuffix('.')}, but for {other}."
+            message = f"{message.removesuffix('.')}, except for {other}."
         findings.add(rule, message, place + 1, line)
     total = min(round(len(pairs.rows) * scale), of_file.num_rows)
     findings.count(rule, total - shown)

@@ -126,7 +126,7 @@ def _repeating(group: Any) -> Iterator[int]:
 
 
 def _worst(file: Any, group: Any, longest: dict[int, int], num_rows: int) -> int:
-    """Bytes of so many rows if each text is the longest of its column. One row may have all the texts of a list."""
+    """Bytes of this many rows if each text is the longest of its column. One row may have all texts of a list."""
     return sum(
         length * (group.column(place).num_values if _is_in_list(file, place) else num_rows)
         for place, length in longest.items()

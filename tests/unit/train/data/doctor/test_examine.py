@@ -552,11 +552,11 @@ def test_characters_without_a_token_are_reported(tmp_path: Path):
     ("change", "words"),
     [
         ({}, "The row is the same as row 1 (line 11) before it."),
-        ({"label": False}, "The row is the same as row 1 (line 11) before it, but for the label."),
-        ({"tools": [{"name": "look"}]}, "The row is the same as row 1 (line 11) before it, but for the tools."),
+        ({"label": False}, "The row is the same as row 1 (line 11) before it, except for the label."),
+        ({"tools": [{"name": "look"}]}, "The row is the same as row 1 (line 11) before it, except for the tools."),
         (
             {"completion": [answer("In the queue.", reasoning_content="It is long.")]},
-            "The row is the same as row 1 (line 11) before it, but for the reasoning, the weights or the names in its "
+            "The row is the same as row 1 (line 11) before it, except for the reasoning, the weights or the names in its "
             "messages.",
         ),
     ],
