@@ -556,8 +556,8 @@ def test_characters_without_a_token_are_reported(tmp_path: Path):
         ({"tools": [{"name": "look"}]}, "The row is the same as row 1 (line 11) before it, except for the tools."),
         (
             {"completion": [answer("In the queue.", reasoning_content="It is long.")]},
-            "The row is the same as row 1 (line 11) before it, except for the reasoning, the weights or the names in its "
-            "messages.",
+            "The row is the same as row 1 (line 11) before it, except for the reasoning, the weights or the names in "
+            "its messages.",
         ),
     ],
 )
