@@ -33,6 +33,7 @@ from cluster.data.requests import (
 from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
+from ftlab.formatting import counted
 from ftlab.lean_imports import hidden, hook_imports
 from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import GrpoMethod, Method
@@ -165,6 +166,7 @@ class DataWorker:
             # This job's own entries are still in use, so only others are evicted.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
             findings = " ".join(self._look_over(watch.request, eval_rows, progress.step()) for watch in watches)
+            findings += self._leaks(request.files, splits, progress.step())
         progress.end()
         return {"files": made, FINDINGS: findings}
 
@@ -216,6 +218,25 @@ class DataWorker:
         is_generated = isinstance(request.method, GrpoMethod)
         what = f"{report.num_rows:,} prompts; {report.found}." if is_generated else report.summary
         return f"Dataset {file.label}: {what}"
+
+    def _leaks(
+        self, files: Sequence[SourceFile], splits: "Sequence[FileSplit | None]", on_rows: Callable[[int], None]
+    ) -> str:
+        """How many rows a split sets aside, which the reports count too, and how many are known from training."""
+        from train.data.split_leaks import num_leaks
+
+        known = [split for split in splits if split is not None]
+        if not known:
+            return ""
+        num_held_out = sum(split.eval.num_rows for split in known)
+        leaks = num_leaks([self._fetch(file) for file in files], known, self._cache, lambda _: on_rows(0))
+        text = f" The counts include {counted(num_held_out, 'row')} set aside for evaluation."
+        if leaks:
+            text += (
+                f" {leaks:,} of these {'is' if leaks == 1 else 'are'} nearly identical to a trained row, so the eval "
+                "loss may look better than it is."
+            )
+        return text
 
     def _fetch(self, file: SourceFile) -> Path:
         """The rows on this machine, fetched from their bucket if necessary."""

@@ -30,6 +30,7 @@ class CheckRule(StrEnum):
     EVAL_NOTHING_TO_LEARN = "eval_nothing_to_learn"
     EVAL_NO_METHOD = "eval_no_method"
     NO_NUMBER = "no_number"
+    SEVERAL_NUMBERS = "several_numbers"
     UNTRAINED_ROW = "untrained_row"
     EQUAL_WHEN_CUT = "equal_when_cut"
     UNBALANCED_LABELS = "unbalanced_labels"
@@ -45,8 +46,12 @@ class CheckRule(StrEnum):
     UNKNOWN_ROLE = "unknown_role"
     ROLE_WORD_IN_TEXT = "role_word_in_text"
     SPECIAL_TOKEN_IN_TEXT = "special_token_in_text"
+    UNKNOWN_TOKEN = "unknown_token"
+    MISSING_VALUE = "missing_value"
     SCRIPT_MISMATCH = "script_mismatch"
+    UNTRAINED_GREETING = "untrained_greeting"
     LEFT_OUT_BY_TEMPLATE = "left_out_by_template"
+    WHITE_SPACE_LEFT_OUT = "white_space_left_out"
     NO_END_OF_TURN = "no_end_of_turn"
     ANSWER_START_DIFFERS = "answer_start_differs"
     NO_CHAT_TEMPLATE = "no_chat_template"
@@ -95,6 +100,10 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
     R.EVAL_NO_METHOD: (ERROR, "No training method takes the rows of both the training and the evaluation dataset."),
     R.NO_NUMBER: (WARNING, "The reference answer has no number, so numeric_answer gives 0 to every answer."),
+    R.SEVERAL_NUMBERS: (
+        WARNING,
+        "The result of the reference answer has several numbers, such as a fraction; numeric_answer compares the last.",
+    ),
     R.UNTRAINED_ROW: (WARNING, "The loss counts no token of the row; training skips it."),
     R.EQUAL_WHEN_CUT: (WARNING, "The two answers of the pair are equal up to max_length; training skips the pair."),
     R.UNBALANCED_LABELS: (
@@ -128,8 +137,25 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         WARNING,
         "The text of a message contains one of the tokenizer's special tokens, which the model would read as markup.",
     ),
+    R.UNKNOWN_TOKEN: (
+        WARNING,
+        "The tokenizer has no token for some characters of the row; the model reads its unknown token instead.",
+    ),
+    R.MISSING_VALUE: (
+        WARNING,
+        "A message is only a word that programs write for a missing value, such as NaN; the model learns that word.",
+    ),
+    R.UNTRAINED_GREETING: (
+        WARNING,
+        "The conversation begins with the assistant, and the chat template has no prompt for that; the model does not "
+        "learn that message.",
+    ),
     R.SCRIPT_MISMATCH: (INFO, "The answers are written in a different script from the questions."),
     R.LEFT_OUT_BY_TEMPLATE: (WARNING, "The chat template does not write the text of one of the messages."),
+    R.WHITE_SPACE_LEFT_OUT: (
+        INFO,
+        "The chat template removes the white space at the beginning of an answer, such as the indentation of code.",
+    ),
     R.NO_END_OF_TURN: (
         WARNING,
         "The trained turns end without a special token, so the model does not learn to stop.",

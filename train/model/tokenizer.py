@@ -82,6 +82,15 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
 
+def unknown_token_id(tokenizer: "PreTrainedTokenizerBase") -> int | None:
+    """The id of the token for characters that the tokenizer has no token for; `None` where there is no such token.
+
+    A token that is also written for another reason, such as the end of a text, does not count.
+    """
+    number: int | None = tokenizer.unk_token_id
+    return None if number in (tokenizer.eos_token_id, tokenizer.bos_token_id) else number
+
+
 def _fetch(repo: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download, try_to_load_from_cache
 

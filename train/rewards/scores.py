@@ -60,13 +60,15 @@ def numeric_match(answer: str, reference: str, tolerance: float) -> float:
 
 def last_number(text: str) -> Decimal | None:
     """The last number of a text, such as `-1,234.5`, `.5` or `2e3`; `None` where it has none."""
-    found = None
-    for match in _NUMBER.finditer(text):
-        if any(char.isdigit() for char in match[0]):
-            found = match[0]
-    if found is None or len(found) > MAX_NUMBER_CHARS:
+    found = numbers_in(text)
+    if not found or len(found[-1]) > MAX_NUMBER_CHARS:
         return None
-    return Decimal(found.replace(",", "").replace(MINUS_SIGN, "-"))
+    return Decimal(found[-1].replace(",", "").replace(MINUS_SIGN, "-"))
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text, as they are written."""
+    return [match[0] for match in _NUMBER.finditer(text) if any(char.isdigit() for char in match[0])]
 
 
 def follows_schema(answer: str, validator: Validator | None) -> float:

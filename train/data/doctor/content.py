@@ -40,6 +40,12 @@ _SCRIPTS = (
 )  # fmt: skip
 SCRIPT_CHARS = 200
 """Number of characters at the beginning of a message that decide its script."""
+MISSING_VALUES = frozenset(
+    {"nan", "null", "<na>", "undefined", "#n/a", "#ref!", "#value!", "#name?", "[object object]"}
+)
+"""Written in place of a missing value by pandas, databases, spreadsheets and JavaScript."""
+MAX_MISSING_CHARS = 20
+"""A longer text is none of these, whatever white space is around it."""
 MIN_REPEATED_CHARS = 20
 """Shorter answers, such as a greeting or a class, may well equal the message or the answer before them."""
 
@@ -123,6 +129,8 @@ class ContentCheck:
         remarks: list[Remark] = []
         if role not in KNOWN_ROLES:
             remarks.append((CheckRule.UNKNOWN_ROLE, "has a role that chat templates do not support"))
+        if len(content) < MAX_MISSING_CHARS and content.strip().casefold() in MISSING_VALUES:
+            remarks.append((CheckRule.MISSING_VALUE, f"is only '{content.strip()}', as programs write a missing value"))
         if (":" in content or "：" in content) and _ROLE_WORD.search(content):
             remarks.append(
                 (

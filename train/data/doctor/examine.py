@@ -12,7 +12,7 @@ from ftlab.schemas.training import TrainingConfig
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
-from train.data.doctor.left_out import first_left_out
+from train.data.doctor.left_out import first_left_out, untrained_greeting, without_indentation
 from train.data.doctor.lengths import LengthCounts
 from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.references import reference_remarks
@@ -22,12 +22,12 @@ from train.data.rows.errors import DatasetInvalidError
 from train.data.rows.labels import LabelCounts
 from train.data.tokens.encode import TokenisedRow, conversations, is_equal_pair, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
-from train.model.tokenizer import special_tokens
+from train.model.tokenizer import special_tokens, unknown_token_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 10
+VERSION = 11
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -106,6 +106,7 @@ class Examination:
         self._ends_turns: bool | None = None
         self._trains_answers = options.assistant_only_loss and not options.generates_answers
         self._says_stop = tuple(token for token in special if token.strip())
+        self._unknown_id = unknown_token_id(renderer.tokenizer)
         self._look_at_template()
 
     def on_refusal(self, number: int, line: int, error: InvalidRequestError) -> None:
@@ -123,8 +124,13 @@ class Examination:
             for rule, message in reference_remarks(row.row, self._options.rewards):
                 self._findings.add(rule, message, row.number, row.line)
             texts = self._with_all_turns(row)
-            if left_out := first_left_out(conversations(row.row, self._renderer), texts):
+            parts = conversations(row.row, self._renderer)
+            if left_out := first_left_out(parts, texts):
                 self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
+            elif stripped := without_indentation(parts, texts):
+                self._findings.add(CheckRule.WHITE_SPACE_LEFT_OUT, stripped, row.number, row.line)
+            if self._trains_answers and (untrained := untrained_greeting(parts, texts)):
+                self._findings.add(CheckRule.UNTRAINED_GREETING, untrained, row.number, row.line)
             if row.number <= STOP_ROWS:
                 self._look_at_ends(texts)
             self._look_at_starts(row, texts)
@@ -135,6 +141,7 @@ class Examination:
         lengths, kept_lengths = [], []
         for row in rows:
             texts = self._searched.pop(row.number, row.texts)
+            self._look_at_unknown(row)
             if not texts or self._options.generates_answers:
                 continue
             turns = row.turns if texts is row.texts else turns_of(row.encodings, texts)
@@ -269,6 +276,16 @@ class Examination:
         if row.num_tokens > HUGE * max_length:
             message = f"The row is {row.num_tokens / max_length:,.0f} times longer than max_length ({max_length:,})."
             self._findings.add(CheckRule.HUGE_ROW, message, row.number, row.line)
+
+    def _look_at_unknown(self, row: TokenisedRow) -> None:
+        if self._unknown_id is None:
+            return
+        if number := sum(encoding.ids.count(self._unknown_id) for encoding in row.encodings):
+            message = (
+                f"The tokenizer has no token for some characters of the row; {number:,} of its tokens are the unknown "
+                "token instead."
+            )
+            self._findings.add(CheckRule.UNKNOWN_TOKEN, message, row.number, row.line)
 
     def _look_at_whole(self) -> None:
         if not self._trained_tokens and not self._options.generates_answers:

@@ -28,6 +28,34 @@ def first_left_out(conversations: Sequence[tuple[str, Row]], texts: Sequence[Ren
     return None
 
 
+def without_indentation(conversations: Sequence[tuple[str, Row]], texts: Sequence[RenderedRow]) -> str | None:
+    """A sentence about the first trained answer that loses the white space at its beginning; `None` where none does."""
+    for (part, conversation), text in zip(conversations, texts, strict=False):
+        messages: list[Message] = [] if text.is_verbatim else conversation.get("messages", [])
+        for number, turn in text.turns.items():
+            said = messages[number]["content"].rstrip() if messages else ""
+            start = len(said) - len(said.lstrip())
+            if start and said not in text.text[turn[0] : turn[1]]:
+                where = f"In '{part}': " if part else ""
+                return (
+                    f"{where}The chat template leaves out the white space at the beginning of message {number + 1} "
+                    "(assistant)."
+                )
+    return None
+
+
+def untrained_greeting(conversations: Sequence[tuple[str, Row]], texts: Sequence[RenderedRow]) -> str | None:
+    """A sentence about a first message of the assistant that is not trained although it has no weight of 0."""
+    for (_, conversation), text in zip(conversations, texts, strict=False):
+        first: Message = (conversation.get("messages") or [{}])[0]
+        if first.get("role") == "assistant" and first.get("weight") != 0 and 0 not in text.turns:
+            return (
+                "Message 1 (assistant) is not trained: the chat template has no prompt for an answer before the first "
+                "question."
+            )
+    return None
+
+
 def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
     """A sentence about the first part of the row that its text lacks; `None` where it has everything.
 

@@ -4,10 +4,11 @@ from functools import partial
 
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import Duplicates, Overlap
+from train.data.doctor.content import messages_of
 from train.data.doctor.eval_rows import EvalRows
 from train.data.doctor.findings import Findings
 from train.data.doctor.near_duplicates import Fingerprints, Pairs, find_repeats
-from train.data.rows.canonical import CanonicalFile
+from train.data.rows.canonical import CanonicalFile, Row
 
 _WORDS = {
     CheckRule.EXACT_DUPLICATE: "The row is the same as {} before it.",
@@ -59,9 +60,22 @@ def _add_pairs(
     Return their number, scaled up if the hashes are a sample.
     """
     shown = min(len(pairs.rows), findings.max_findings)
-    for row, original in zip(pairs.rows[:shown].tolist(), pairs.originals[:shown].tolist(), strict=True):
-        line, original_line = of_file.row(row)[0], file.row(original)[0]
-        findings.add(rule, _WORDS[rule].format(f"row {original + 1} (line {original_line})"), row + 1, line)
+    for place, original_place in zip(pairs.rows[:shown].tolist(), pairs.originals[:shown].tolist(), strict=True):
+        line, row = of_file.row(place)
+        original_line, original = file.row(original_place)
+        message = _WORDS[rule].format(f"row {original_place + 1} (line {original_line})")
+        if rule is CheckRule.EXACT_DUPLICATE and (other := _difference(row, original)):
+            message = f"{message.removesuffix('.')}, except for {other}."
+        findings.add(rule, message, place + 1, line)
     total = min(round(len(pairs.rows) * scale), of_file.num_rows)
     findings.count(rule, total - shown)
     return total
+
+
+def _difference(row: Row, original: Row) -> str | None:
+    """What two rows with the same roles and words differ in; `None` where they train the same."""
+    for name in ("label", "tools"):
+        if row.get(name) != original.get(name):
+            return f"the {name}"
+    is_same = messages_of(row) == messages_of(original)
+    return None if is_same else "the reasoning, the weights or the names in its messages"

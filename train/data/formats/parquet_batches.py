@@ -60,10 +60,10 @@ def unpacked_bytes(data: "pa.RecordBatch | pa.Array") -> int:
     least = VALUE_BYTES * len(data)
     if isinstance(data, pa.DictionaryArray):
         lengths = compute.binary_length(data.dictionary)
-        return least + (compute.sum(lengths.take(data.indices)).as_py() or 0)
+        return least + int(compute.sum(lengths.take(data.indices)).as_py() or 0)
     if pa.types.is_nested(data.type):
         return least + sum(map(unpacked_bytes, _inside(data)))
-    return max(least, data.nbytes)
+    return max(least, int(data.nbytes))
 
 
 def _inside(array: "pa.Array") -> "list[pa.Array]":
@@ -126,7 +126,7 @@ def _repeating(group: Any) -> Iterator[int]:
 
 
 def _worst(file: Any, group: Any, longest: dict[int, int], num_rows: int) -> int:
-    """Bytes of so many rows if each text is the longest of its column. One row may have all the texts of a list."""
+    """Bytes of this many rows if each text is the longest of its column. One row may have all texts of a list."""
     return sum(
         length * (group.column(place).num_values if _is_in_list(file, place) else num_rows)
         for place, length in longest.items()

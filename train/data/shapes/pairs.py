@@ -1,6 +1,7 @@
 """Preference rows: a better and a worse answer to one prompt, or one answer with a verdict."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from train.data.rows.canonical import Message, Row
@@ -10,8 +11,8 @@ from train.data.shapes.message_fields import one_of
 from train.data.shapes.messages import MessageReader, is_blank, text
 
 TOOLS = ("tools", "functions")
-_LABELS = {"true": True, "1": True, "false": False, "0": False}
-"""Spellings of a verdict in a table."""
+_LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+"""Spellings of a verdict in a table; pandas writes 1.0 where some rows have no number."""
 
 
 def read_preference(row: Row, reader: MessageReader) -> Row:
@@ -51,7 +52,7 @@ def verdict(value: object) -> bool | None:
     """The label that a value stands for; `None` for any other value."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return bool(value) if value in (0, 1) else None
     return _LABELS.get(value.strip().lower()) if isinstance(value, str) else None
 

@@ -1,6 +1,7 @@
 """Fields beside those of the detected shape that say how to train a row, refused instead of ignored."""
 
 import math
+from decimal import Decimal
 
 from train.data.rows.canonical import Kind, Row
 from train.data.rows.errors import RowError, Rule
@@ -11,6 +12,22 @@ from train.data.shapes.shapes import FORMS, Shape
 _REJECTED = ("rejected", "rejected_response", "non_preferred_output")
 """Fields with the worse answer."""
 _LABELS = ("label", "kto_tag")
+_VERDICTS = frozenset(
+    {
+        "true",
+        "false",
+        "good",
+        "bad",
+        "chosen",
+        "rejected",
+        "accepted",
+        "desirable",
+        "undesirable",
+        "correct",
+        "incorrect",
+    }
+)
+"""Labels that say whether an answer is to be learned."""
 _NOTHING: tuple[object, ...] = (None, "", "[]", [], {})
 
 
@@ -25,12 +42,12 @@ def refuse_unread(row: object, shape: Shape) -> None:
 def _refuse_verdict(row: Row, shape: Shape) -> None:
     """Refuse a row that says which answer is good or bad, where the shape trains the answer regardless.
 
-    Of labels, only true and false count, also as the texts that a table has: numbers may be classes.
+    Of labels, only true, false, and words such as `good` and `bad` count: other words and numbers may be classes.
     """
     if FORMS[shape].kind is not Kind.MESSAGES:
         return
     judged = [name for name in _REJECTED if row.get(name) not in (None, "", [])]
-    judged += [name for name in _LABELS if str(row.get(name)).strip().lower() in ("true", "false")]
+    judged += [name for name in _LABELS if str(row.get(name)).strip().lower() in _VERDICTS]
     if judged:
         raise RowError(
             Rule.UNSUPPORTED_FIELD,
@@ -70,4 +87,4 @@ def _is_other_weight(value: object) -> bool:
             value = float(value)
         except ValueError:
             return False
-    return isinstance(value, int | float) and value != 1 and not math.isnan(value)
+    return isinstance(value, int | float | Decimal) and value != 1 and not math.isnan(value)

@@ -406,6 +406,10 @@ def test_both_sides_of_a_split_are_prepared_counted_and_found_by_the_run(worker:
     assert made == [("ds-1", 8), ("ds-2", 4), ("ds-1", 2), ("ds-2", 1)]
     assert tokenised == [8, 4, 2, 1, 10, 5], "the doctor reads the whole files"
     assert state.result[FINDINGS].startswith("Dataset ds-1: 10 rows, ")
+    assert state.result[FINDINGS].endswith(
+        " The counts include 3 rows set aside for evaluation. 2 of these are nearly identical to a trained row, so the "
+        "eval loss may look better than it is."
+    )
     lengths = worker.worker.row_lengths(LengthsRequest(request.base, request.method, files, spec))
     assert [(file.num_rows, file.num_eval_rows, file.is_exact) for file in lengths] == [(8, 2, True), (4, 1, True)]
     assert len(tokenised) == 6

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.check_rules import CheckRule, Severity
@@ -39,6 +40,15 @@ REWRITING = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['role'] == 'assistant' and loop.last %}<think></think>{% endif %}"
     "{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ASKED_FIRST = (
+    "{% if not messages %}{{ raise_exception('nothing is asked') }}{% endif %}{% for m in messages %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TRIMMING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SOUND = chat("Where does my job wait?", "It waits in the queue until devices are free.")
@@ -93,6 +103,9 @@ def test_a_sound_dataset_has_no_error_and_no_warning(tmp_path: Path):
         (CheckRule.REPEATED_ANSWER, chat("Where does my job wait?", "where does my job wait? "), None),
         (CheckRule.REPEATED_ANSWER, talk("One?", "Please ask the operator.", "Two?", "Please ask the operator."), None),
         (CheckRule.LEFT_OUT_BY_TEMPLATE, told("system", "Be kind."), DEAF),
+        (CheckRule.MISSING_VALUE, chat("What is the total?", " NaN\n"), None),
+        (CheckRule.UNTRAINED_GREETING, {"messages": [answer("Hello!"), *talk("Hi.", "How?")["messages"]]}, ASKED_FIRST),
+        (CheckRule.WHITE_SPACE_LEFT_OUT, chat("def f():", "    return 1\n"), TRIMMING),
     ],
 )  # fmt: skip
 def test_a_rule_that_a_row_breaks_is_named_with_row_and_line(
@@ -513,3 +526,61 @@ def test_rows_whose_answers_the_model_generates_are_not_judged_by_their_tokens(t
     report = check(tmp_path, rows, kind=kind, max_length=16, generates_answers=True)
     assert {CheckRule(rule).severity for rule in report.counts} <= {Severity.INFO}
     assert report.num_truncated == report.num_untrained == 0
+
+
+def test_white_space_that_a_template_keeps_is_not_reported(tmp_path: Path):
+    row = chat("def f():", "    return 1\n")
+    assert "white_space_left_out" not in check(tmp_path, [row]).counts
+    assert "white_space_left_out" not in check(tmp_path, [row], tokenizer=with_template(None)).counts
+    trailing = chat("def f():", "return 1\n\n")
+    assert "white_space_left_out" not in check(tmp_path, [trailing], tokenizer=with_template(TRIMMING)).counts
+
+
+def test_characters_without_a_token_are_reported(tmp_path: Path):
+    """A tokenizer of words or letters, unlike one of bytes, writes its unknown token for them."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "Yes": 1, "No": 2, "</s>": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", eos_token="</s>", pad_token="</s>")
+    fast.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    report = check(tmp_path, [chat("Yes", "No"), chat("Yes", "答え No 😀")], tokenizer=fast)
+    [finding] = [finding for finding in report.findings if finding.rule == CheckRule.UNKNOWN_TOKEN]
+    assert (finding.row, report.counts[CheckRule.UNKNOWN_TOKEN]) == (2, 1)
+    assert "2 of its tokens are the unknown token" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "The row is the same as row 1 (line 11) before it."),
+        ({"label": False}, "The row is the same as row 1 (line 11) before it, except for the label."),
+        ({"tools": [{"name": "look"}]}, "The row is the same as row 1 (line 11) before it, except for the tools."),
+        (
+            {"completion": [answer("In the queue.", reasoning_content="It is long.")]},
+            "The row is the same as row 1 (line 11) before it, except for the reasoning, the weights or the names in "
+            "its messages.",
+        ),
+    ],
+)
+def test_a_repeated_row_that_differs_in_more_than_words_says_in_what(tmp_path: Path, change: Row, words: str):
+    row = {"prompt": [user("Where?")], "completion": [answer("In the queue.")], "label": True}
+    report = check(tmp_path, [row, row | change], kind=Kind.UNPAIRED)
+    assert [finding.message for finding in report.findings if finding.rule == CheckRule.EXACT_DUPLICATE] == [words]
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_reported"),
+    [
+        ("She has 3 + 4 = 7 eggs.\n#### 7", False),
+        ("So $x^2 = 9$, and the answer is $\\boxed{1,234.5}$.", False),
+        ("#### -18", False),
+        ("There were 12 of them in 1912, and 14 more came later, so 26 in the end.", False),
+        ("Thus 3 of 4: $\\boxed{\\frac{3}{4}}$", True),
+        ("3/4", True),
+        ("\\boxed{(2, 5)}", True),
+        ("2024-05-01", True),
+    ],
+)
+def test_a_result_with_several_numbers_is_reported(tmp_path: Path, reference: str, is_reported: bool):
+    rows = [chat("How many?", reference)]
+    assert ("several_numbers" in check(tmp_path, rows, rewards=("numeric_answer",)).counts) == is_reported
+    assert "several_numbers" not in check(tmp_path, rows, rewards=("exact_match",)).counts

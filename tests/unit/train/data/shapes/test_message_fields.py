@@ -193,7 +193,14 @@ def test_what_cannot_be_read_is_refused_by_name(row: dict[str, Any], shape: Shap
 
 @pytest.mark.parametrize(
     "field",
-    [{"rejected": "No."}, {"rejected_response": "No."}, {"label": False}, {"label": "False"}, {"kto_tag": True}],
+    [
+        {"rejected": "No."},
+        {"rejected_response": "No."},
+        {"label": False},
+        {"label": "False"},
+        {"kto_tag": True},
+        {"label": "Bad"},
+    ],
     ids=str,
 )
 def test_a_verdict_on_the_answer_is_refused_where_the_answer_is_trained_regardless(field: dict[str, Any]):

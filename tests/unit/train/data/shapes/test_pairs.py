@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -119,7 +120,10 @@ def test_broken_openai_dpo_rows(row: dict[str, Any], rule: Rule):
 
 @pytest.mark.parametrize(
     ("written", "label"),
-    [(True, True), (False, False), (1, True), (0.0, False), ("true", True), (" False", False), ("1", True)],
+    [
+        *[(True, True), (False, False), (1, True), (0.0, False), ("true", True), (" False", False), ("1", True)],
+        *[("1.0", True), ("0.0", False), (Decimal(1), True), (Decimal("0.0"), False)],
+    ],
 )
 def test_unpaired_rows(written: Any, label: bool):
     row = {"prompt": "Where?", "completion": "Here.", "label": written}
