@@ -1,7 +1,6 @@
 """`ftlab datasets check` and `ftlab datasets tokens`."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,6 @@ from ftlab.cli.session import Session, command
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ftlab.client.wire import OnProgress
     from ftlab.schemas.checks import CheckReport, Token, TokenRow
 
 ModelOption = Annotated[str, typer.Option("--model", metavar="REF", help="Base model, as in a job's config.")]
@@ -61,7 +59,7 @@ def check_dataset(
     """Check a dataset; the exit code is 1 if a job with it would fail."""
     found = find_dataset(session, dataset)
     held_out = find_dataset(session, eval_dataset).id if eval_dataset else None
-    with _progress(session, f"Checking {found.name}") as on_progress:
+    with session.output.progress(f"Checking {found.name}", of_bytes=False) as on_progress:
         report = session.client.datasets.check(
             found.id,
             model,
@@ -203,23 +201,3 @@ def _visible(text: str, *, keep_lines: bool = False) -> str:
 
     lines = (text or REST).replace("\t", "⇥").split("\n")
     return ("⏎\n" if keep_lines else "⏎").join(map(one_line, lines))
-
-
-@contextmanager
-def _progress(session: Session, label: str) -> "Iterator[OnProgress | None]":
-    """A progress bar that counts rows; nothing without a terminal."""
-    if not session.output.shows_progress:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    parts = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*parts, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

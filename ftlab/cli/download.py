@@ -38,7 +38,7 @@ def download(
     what = "logs" if logs else checkpoint or artifact
     default_name = f"{found.id}-{what}.zip" if what else f"{found.id}.zip"
     target = target_file(file, default_name)
-    with session.output.transfer(f"Downloading {target.name}") as on_progress:
+    with session.output.progress(f"Downloading {target.name}") as on_progress:
         if logs:
             session.client.jobs.download_logs(found.id, target, on_progress)
         elif artifact is not None:

@@ -70,7 +70,7 @@ def export(
         return
     for artifact in done.artifacts:
         target = target_file(output, f"{done.job_id}-{artifact.name}.zip")
-        with session.output.transfer(f"Downloading {target.name}") as on_progress:
+        with session.output.progress(f"Downloading {target.name}") as on_progress:
             session.client.exports.download(done.job_id, artifact.name, target, on_progress)
         session.output.talk(f"Saved {target}.")
 
@@ -110,7 +110,7 @@ def push(
     token = secret_of("HF_TOKEN") or ask_secret("Token for the hub").strip()
     if not token:
         raise typer.BadParameter("There is no token for the hub: set HF_TOKEN, or give it on standard input.")
-    with session.output.transfer(f"Uploading {name}") as on_progress:
+    with session.output.progress(f"Uploading {name}") as on_progress:
         done = session.client.exports.push(found.id, name, repo, token=token, private=private, on_progress=on_progress)
     if not session.output.as_json:
         session.output.data(done.url)

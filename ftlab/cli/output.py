@@ -113,16 +113,18 @@ class Output:
             self.data(line)
 
     @contextmanager
-    def transfer(self, label: str) -> "Iterator[OnProgress | None]":
-        """A progress bar for a file transfer; nothing without a terminal."""
+    def progress(self, label: str, *, of_bytes: bool = True) -> "Iterator[OnProgress | None]":
+        """A progress bar for a file transfer, or one that counts; nothing without a terminal."""
         if not self.shows_progress:
             yield None
             return
+        from rich import progress as shown
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-        parts = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*parts, console=Console(stderr=True), transient=True) as progress:
+        amount = shown.DownloadColumn() if of_bytes else shown.MofNCompleteColumn()
+        rate = shown.TransferSpeedColumn() if of_bytes else shown.TimeRemainingColumn()
+        parts = (shown.TextColumn("{task.description}", markup=False), shown.BarColumn(), amount, rate)
+        with shown.Progress(*parts, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(label, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

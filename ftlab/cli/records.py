@@ -129,7 +129,7 @@ def download_dataset(
 
     found = find_dataset(session, dataset)
     target = target_file(file, with_suffixes(found.id, found.format, found.compression))
-    with session.output.transfer(f"Downloading {target.name}") as on_progress:
+    with session.output.progress(f"Downloading {target.name}") as on_progress:
         session.client.datasets.download(found.id, target, on_progress)
     report_file(session, target)
 

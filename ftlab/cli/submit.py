@@ -127,7 +127,7 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     from ftlab.client.wire import UploadOptions
     from ftlab.formatting import size
 
-    with session.output.transfer(f"Uploading {path.name}") as on_progress:
+    with session.output.progress(f"Uploading {path.name}") as on_progress:
         dataset = session.client.datasets.upload(path, on_progress=on_progress, **vars(options or UploadOptions()))
     if dataset.is_duplicate:
         session.output.talk(f"{path.name} was uploaded before; using {dataset.id}.")

@@ -41,6 +41,10 @@ class Retries:
         """Whether an earlier try may have done what the last one found done."""
         return self.num_failures > 1
 
+    def is_replay(self, reply: Reply) -> bool:
+        """Whether a submission with the same idempotency key made it before, and not an earlier try of this one."""
+        return reply.headers.get("idempotent-replay") == "true" and not self.was_repeated
+
     def limited_request(self) -> Request:
         """The request, whose own timeout does not reach beyond the deadline."""
         if self._deadline is None:

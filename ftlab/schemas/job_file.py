@@ -7,10 +7,10 @@ in a job file, so scalars are resolved by the core schema of YAML 1.2 instead, w
 import json
 import re
 from collections.abc import Hashable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.base_config import BaseJobConfig
@@ -18,6 +18,8 @@ from ftlab.schemas.config import JobConfig
 from ftlab.schemas.job_kinds import AnyJobConfig, config_class
 from ftlab.schemas.methods import GrpoMethod
 from ftlab.schemas.problems import problems_of, summary
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
     ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
@@ -136,9 +138,14 @@ def parse_any_config(value: Any, source: str = "The job config") -> AnyJobConfig
 def _parse(model: type[AnyJobConfig], value: Any, source: str) -> AnyJobConfig:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{source} must be a mapping of settings, such as 'model: org/name'.", "invalid_body")
+    return read_document(model, value, source)
+
+
+def read_document(model: type[Model], document: dict[str, Any], source: str) -> Model:
+    """The document as a `model`. Raises `InvalidRequestError` that names every field at fault."""
     try:
         # Over JSON, as the service reads it, so that both judge alike.
-        return model.model_validate_json(json_of(value, source))
+        return model.model_validate_json(json_of(document, source))
     except ValidationError as error:
         problems = problems_of(error, model)
         message = f"{source}: {summary(problems)}"

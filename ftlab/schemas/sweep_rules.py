@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import ValidationError
-
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
-from ftlab.schemas.job_file import json_of, parse_job_config
-from ftlab.schemas.problems import problems_of, summary
+from ftlab.schemas.job_file import json_of, parse_job_config, read_document
 from ftlab.schemas.sweep_scales import obstacle_to_comparison
 from ftlab.schemas.sweeps import (
     DEFAULT_TRIALS,
@@ -53,13 +50,7 @@ def parse_sweep(value: Any, source: str = "The sweep") -> SweepConfig:
     if not isinstance(value, dict):
         message = f"{source} must be a mapping with 'job' and 'parameters'."
         raise InvalidRequestError(message, "invalid_config")
-    try:
-        # Over JSON, as the service reads it, so that both judge alike.
-        return SweepConfig.model_validate_json(json_of(value, source))
-    except ValidationError as error:
-        problems = problems_of(error, SweepConfig)
-        message = f"{source}: {summary(problems)}"
-        raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
+    return read_document(SweepConfig, value, source)
 
 
 def check_sweep(sweep: SweepConfig) -> CheckedSweep:

@@ -18,8 +18,17 @@ from ftlab.lean_imports import execute_deferring, hidden, hook_imports
 UVICORN = [sys.executable, "-m", "uvicorn"]
 
 # The server reads and writes no tables; its code for models and evaluations is written for them.
+FOR_TABLES = frozenset(
+    f"mlflow.{module}"
+    for module in (
+        *("data.evaluation_dataset", "data.pandas_dataset", "genai.evaluation.utils", "genai.scorers.validation"),
+        *("metrics.genai.genai_metric", "models.evaluation.base", "models.signature", "models.utils"),
+        *("pyfunc", "pyfunc.model", "types.utils"),
+    )
+)
+"""Modules that import pandas, and are imported with the server. It is imported with one that is missing here."""
 _without_tables = partial(execute_deferring, ("pandas",))
-hook_imports(lambda name: _without_tables if name.startswith("mlflow.") else None)
+hook_imports(lambda name: _without_tables if name in FOR_TABLES else None)
 with hidden("pyarrow", "scipy"):
     # Checks of `Host` headers are set up at this import, because uvicorn is imported already.
     import mlflow.server

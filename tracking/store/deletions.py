@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, un
 from ftlab.errors import ConflictError
 from ftlab.status import JobStatus
 from tracking.store.chains import IS_OPEN, chain_links
+from tracking.store.deleted_rows import LEAVES_FILES, deleted_records
 from tracking.store.errors import JobBusyError
 from tracking.store.evaluations import evaluations, job_sources
 from tracking.store.naming import not_found
@@ -20,11 +21,9 @@ from tracking.store.openai_jobs import job_metadata, openai_jobs
 from tracking.store.rows import (
     IS_UNCOUNTED,
     IS_UNRELEASED,
-    LEAVES_FILES,
     UNFINISHED,
     attempts,
     checkpoints,
-    deleted_records,
     events,
     job_files,
     jobs,

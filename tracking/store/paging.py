@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Select, Table, select
 
 from ftlab.errors import MalformedRequestError
-from tracking.store.rows import deleted_records
+from tracking.store.deleted_rows import deleted_records
 
 
 def newest_first(

@@ -12,10 +12,11 @@ from ftlab.errors import ConflictError
 from ftlab.schemas.sweep_rules import parse_sweep
 from ftlab.schemas.sweeps import SweepConfig, SweepStatus, TrialState, Value
 from ftlab.status import ReasonCode
+from tracking.store.deleted_rows import deleted_records
 from tracking.store.errors import DuplicateError, JobBusyError, StaleJobError
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
-from tracking.store.rows import columns_of, deleted_records, jobs
+from tracking.store.rows import columns_of, jobs
 from tracking.store.sweep_rows import IS_AT_WORK, IS_BEHIND_MLFLOW, sweep_trials, sweeps
 
 

@@ -35,10 +35,8 @@ class Chains:
         )
         retries = Retries(self._transport.endpoint, request)
         response = self._transport.exchange(retries)
-        # After a retry, it may be the first try that made the jobs.
-        is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
         found = retries.read(JobList, response)
-        return [job.model_copy(update={"is_replay": is_replay}) for job in found.data]
+        return [job.model_copy(update={"is_replay": retries.is_replay(response)}) for job in found.data]
 
     def check(self, configs: Sequence[AnyJobConfig | Mapping[str, Any]]) -> list[CheckedJob]:
         """What a submission would check for each of these jobs, and what can only be checked later. Nothing is stored.

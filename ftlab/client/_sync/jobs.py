@@ -74,10 +74,8 @@ class Jobs:
         retries = Retries(self._transport.endpoint, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
         response = self._transport.exchange(retries)
         job = retries.read(Job, response)
-        # After a retry, it may be the first try that made the job.
-        is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
-        found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
-        return job.model_copy(update=found)
+        is_cached = response.headers.get("evaluation-cached") == "true"
+        return job.model_copy(update={"is_replay": retries.is_replay(response), "is_cached": is_cached})
 
     def estimate(self, config: "schemas.AnyJobConfig | Mapping[str, Any]") -> "schemas.JobEstimate":
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.

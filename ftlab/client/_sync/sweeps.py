@@ -29,9 +29,7 @@ class Sweeps:
         request = Request("POST", SWEEPS_PATH, document=_document(sweep), idempotency_key=key)
         retries = Retries(self._transport.endpoint, request)
         response = self._transport.exchange(retries)
-        # After a retry, it may be the first try that made the sweep.
-        is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
-        return retries.read(Sweep, response).model_copy(update={"is_replay": is_replay})
+        return retries.read(Sweep, response).model_copy(update={"is_replay": retries.is_replay(response)})
 
     def preview(self, sweep: SweepConfig | Mapping[str, Any]) -> SweepPreview:
         """What a sweep would do: the number of trials, the rungs, and the values of the first trials.

@@ -25,8 +25,9 @@ from tests.unit.tracking.samples import (
 )
 from tracking.deleted_folders import remove_folder, remove_left_folders
 from tracking.store import JobBusyError, Store
+from tracking.store.deleted_rows import deleted_records
 from tracking.store.records import JobRef, MlflowCursor
-from tracking.store.rows import deleted_records, jobs, metadata
+from tracking.store.rows import jobs, metadata
 from tracking.store.telemetry import SeriesKey
 from tracking.store.telemetry_points import from_readings
 
