@@ -142,7 +142,7 @@ def model_of(job: JobRecord) -> ModelRecord:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "it never happens"
         time.sleep(0.005)
