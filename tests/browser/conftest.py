@@ -101,7 +101,9 @@ class Held:
 
     def wait(self) -> None:
         """Wait for the first request."""
+        deadline = time.monotonic() + SHORT_MS / 1000
         while not self.routes:
+            assert time.monotonic() < deadline, "the page asks for nothing"
             self._page.wait_for_timeout(20)
 
     def release(self) -> None:

@@ -33,6 +33,10 @@ def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
     expect(rows.nth(3)).to_contain_text("sweep-rank-8")
     up.click()
     expect(rows.nth(2)).to_contain_text("sweep-rank-8")
+    with page.expect_response("**/api/training/queue?*"):  # read again while they are under way
+        pass
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(rows.nth(2)).to_contain_text("sweep-rank-8")
     assert len(held.routes) == 1
     held.release()
     expect(page.get_by_text("sweep-rank-8 is number 3 in the queue.")).to_be_attached()
@@ -67,6 +71,26 @@ def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(w
     expect(dialog).to_have_count(0)
     expect(page.locator(f"#row-{world.ids['sweep-rank-2']}")).to_contain_text("Cancelled")
     assert world.job("sweep-rank-2")["status"] == "cancelled"
+
+
+def test_a_late_reply_does_not_close_the_dialog_that_is_open_by_then(world, open_page):
+    page = open_page(f"/jobs/{world.ids['sweep-rank-16']}")
+    held = Held(page, "**/api/training/jobs/*/pause", "POST")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause the job").click()
+    held.wait()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Actions for sweep-rank-16").click()
+    page.get_by_role("menuitem", name="Change the priority").click()
+    priority = page.get_by_label("Priority, 0 to 100")
+    priority.fill("61")
+    held.release()
+    expect(page.locator(".pill").first).to_contain_text("Paused")
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(priority).to_have_value("61")
+    page.get_by_role("button", name="Set the priority").click()
+    expect(priority).to_have_count(0)
+    assert world.job("sweep-rank-16")["priority"] == 61
 
 
 def test_a_failed_job_is_resumed_with_a_suggestion_that_was_edited(world, open_page):
@@ -190,6 +214,7 @@ def test_a_job_is_deleted_only_after_the_question(world, open_page):
     page.get_by_role("button", name="Actions for sweep-rank-2").click()
     page.get_by_role("menuitem", name="Delete the job").click()
     dialog = page.get_by_role("dialog", name="Delete sweep-rank-2?")
+    expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     assert world.job("sweep-rank-2")["status"] == "cancelled"

@@ -5,12 +5,14 @@ import re
 from playwright.sync_api import expect
 
 STREAM = "/api/training/events/stream"
+SAMPLES = re.compile("/api/training/jobs/[^/]*/gpu")
+"""The load of a job, which its page looks up every ten seconds while it runs."""
 
 
 def requests_of(page, quiet_ms: int) -> list[str]:
-    """The paths that the page asks for, once it has asked for nothing for `quiet_ms`."""
+    """The paths that the page asks for, besides samples, once it has asked for nothing for `quiet_ms`."""
     paths: list[str] = []
-    page.on("request", lambda request: paths.append(request.url))
+    page.on("request", lambda request: None if SAMPLES.search(request.url) else paths.append(request.url))
     for _ in range(20):
         page.wait_for_timeout(quiet_ms)
         if not paths:
@@ -23,6 +25,8 @@ def hide(page, hidden: bool) -> None:
     page.evaluate(
         """hidden => {
             Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+            const state = () => hidden ? 'hidden' : 'visible';
+            Object.defineProperty(document, 'visibilityState', {configurable: true, get: state});
             document.dispatchEvent(new Event('visibilitychange'));
         }""",
         hidden,

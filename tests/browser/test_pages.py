@@ -93,7 +93,7 @@ def test_a_name_is_text_and_never_html(world, open_page):
     expect(page.get_by_role("link", name=HOSTILE)).to_be_visible()
     page.get_by_role("link", name=HOSTILE).click()
     expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
-    assert page.title().endswith(f"{HOSTILE} · FineTune Lab")
+    expect(page).to_have_title(re.compile(f"{re.escape(HOSTILE)} · FineTune Lab$"))
     page.goto(f"/compare?jobs={world.ids[HOSTILE]},{world.ids['support-v1']}&tab=config")
     expect(page.get_by_role("columnheader", name=HOSTILE)).to_be_visible()
     assert page.locator("img:not([src='/icon.svg'])").count() == 0
@@ -178,7 +178,7 @@ def test_everything_by_keyboard(world, open_page):
     page.keyboard.press("Tab")
     page.keyboard.press("j")
     page.keyboard.press("t")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    expect(page.locator("html[data-theme=dark]")).to_be_attached()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="support-v1")).to_be_visible()

@@ -78,8 +78,9 @@ def test_training_and_followers_survive_the_death_of_coordinator_and_replicas_un
                 replica.kill()
         if killed_at and step >= killed_at + 10:
             break
-    pids, cancelled_at = lab.pids(job.id), time.monotonic()
+    pids = lab.pids(job.id)
     client.jobs.cancel(job.id)
+    cancelled_at = time.monotonic()  # the replicas may have been starting until then
 
     assert pids
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), 30, "the processes to be gone")
@@ -96,7 +97,7 @@ def test_training_and_followers_survive_the_death_of_coordinator_and_replicas_un
 
 
 def _kill_the_coordinator(lab: Lab) -> None:
-    """Another one is there within five seconds."""
+    """Another one is there soon: it starts beside the training and the replicas."""
     [coordinator] = lab.find("ray::CoordinatorActor")
     coordinator.kill()
     killed_at = time.monotonic()
@@ -105,7 +106,7 @@ def _kill_the_coordinator(lab: Lab) -> None:
         30,
         "a new coordinator",
     )
-    assert time.monotonic() - killed_at < 5.0
+    assert time.monotonic() - killed_at < 15.0
 
 
 @pytest.mark.slow

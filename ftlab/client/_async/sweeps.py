@@ -52,6 +52,7 @@ class AsyncSweeps:
         polling = Polling(self._transport.endpoint, timeout_s, JOB_PAUSES_S)
         while True:
             found = await self._transport.read(Sweep, Request("GET", sweep_path(sweep)), polling.deadline)
+            sweep = found.id  # another sweep may get the same name
             if found.status.has_ended:
                 return found
             await self._transport.sleep(polling.next_pause_s(f"Sweep {found.id}", found.status))

@@ -119,6 +119,7 @@ class Jobs:
         seen: JobStatus | None = None
         while True:
             found = self._transport.read(Job, Request("GET", job_path(job)), polling.deadline)
+            job = found.id  # another job may get the same name
             if on_status and found.status is not seen:
                 on_status(found)
             seen = found.status

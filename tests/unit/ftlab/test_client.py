@@ -347,6 +347,18 @@ def test_wait_polls_until_the_end(fake, client, monkeypatch):
     assert client.jobs.wait(job.id).status is JobStatus.COMPLETED
 
 
+def test_wait_for_a_name_keeps_to_its_job(fake, client, monkeypatch):
+    monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
+    job = fake.add_job(name="mine")
+
+    def another(_):
+        fake.jobs = {"job-900": fake.add_job(name="mine"), job.id: job}
+        job.move(JobStatus.COMPLETED)
+
+    fake.faults = [None, another]
+    assert client.jobs.wait("mine").id == job.id
+
+
 def test_wait_goes_on_while_a_job_is_paused_and_tells_of_it(fake, client, monkeypatch):
     monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
     job = fake.add_job()

@@ -104,7 +104,7 @@ def test_delivery_does_not_wait_for_the_database(runs: Runs, database: Path):
     with locked(database):
         finishing = threading.Thread(target=driver.finish, args=(FINISHED,))
         finishing.start()
-        finishing.join(2)
+        finishing.join(30)
         assert not finishing.is_alive()
     driver._close(None)
     job = runs.job()

@@ -133,7 +133,7 @@ async def running(
         store.close()
 
 
-async def receive(socket: ClientConnection, timeout_s: float = 10.0) -> dict[str, Any]:
+async def receive(socket: ClientConnection, timeout_s: float = 30.0) -> dict[str, Any]:
     """The next frame that is not a ping."""
     while True:
         frame = json.loads(await asyncio.wait_for(socket.recv(), timeout_s))

@@ -151,9 +151,10 @@ def test_only_the_kinds_that_were_asked_for_come(tmp_path):
                 assert [event["kind"] for event in await source.events(2)] == ["status", "notice"]
                 world.append(ref, 5)
                 # A ping carries the place that a client with this filter has reached.
-                with pytest.raises(TimeoutError):
-                    await source.receive(timeout_s=1.0)
-                assert source.last_id == 707
+                async with asyncio.timeout(30):
+                    while source.last_id != 707:
+                        with pytest.raises(TimeoutError):
+                            await source.receive(timeout_s=0.2)
 
     asyncio.run(main())
 
@@ -210,10 +211,12 @@ def test_a_change_of_the_queue_is_reported_at_most_once_a_second(tmp_path):
             async with opened(world) as source:
                 await asyncio.sleep(0.2)
                 started = time.monotonic()
+                world.hub.publish([QUEUE_CHANGED])
+                first = await source.receive()
                 for _ in range(30):
                     world.hub.publish([QUEUE_CHANGED])
-                    await asyncio.sleep(0.01)
-                first, second = await source.receive(), await source.receive()
+                    await asyncio.sleep(0)
+                second = await source.receive()
                 assert (first.type, first.id, second.type) == ("queue", None, "queue")
                 assert time.monotonic() - started > 0.9
                 with pytest.raises(TimeoutError):
@@ -284,7 +287,7 @@ def test_a_client_that_reads_nothing_is_cut_off(tmp_path):
                 for _ in range(40):
                     world.append(ref, 50, text="x" * 10_000)
                 await reader.events(2000)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while world.feed.num_streams > 1:
                         await asyncio.sleep(0.05)
             client.close()
@@ -318,7 +321,7 @@ def test_a_client_that_leaves_is_forgotten(tmp_path):
             world.add_job()
             async with opened(world):
                 assert world.feed.num_streams == 1
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while world.feed.num_streams:
                     await asyncio.sleep(0.02)
 

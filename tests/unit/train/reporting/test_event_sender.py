@@ -172,7 +172,7 @@ def test_training_never_waits_for_a_receiver_that_hangs():
     before = time.perf_counter()
     for number in range(10_000):
         emitter.emit(LogPayload(text=str(number)))
-    assert time.perf_counter() - before < 1
+    assert time.perf_counter() - before < 5
     leave.set()
     emitter.close()
 
@@ -187,7 +187,7 @@ def test_two_events_after_a_silence_are_sent_at_once_and_the_next_ones_gather(mo
     for count in (1, 2):
         emitter.emit(LogPayload(text="at once"))
         wait_for(lambda count=count: len(receiver.events) == count)
-    assert time.monotonic() - before < 0.5
+    assert time.monotonic() - before < 0.9
     for _ in range(3):
         emitter.emit(LogPayload(text="later"))
         time.sleep(0.01)
