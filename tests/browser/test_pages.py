@@ -1,4 +1,4 @@
-"""Every page in both themes, on a phone and beside the navigation of a small screen: accessible, within its width, and nothing but its own service."""
+"""Every page in both themes, on a phone and on a small screen: accessible, within its width, with no foreign request."""
 
 import re
 from pathlib import Path
@@ -101,10 +101,12 @@ def test_a_short_name_stays_on_one_line_beside_wide_columns(open_page, path):
 def test_the_styles_of_a_page_do_not_change_the_next_one(open_page):
     page = open_page("/queue")
     page.get_by_role("link", name="Nodes").click()
-    cells = [page.get_by_role("row", name="GPU 0").get_by_role("cell").nth(place).bounding_box() for place in (0, 5)]
-    assert cells[0] and cells[1]
-    assert cells[0]["y"] == cells[1]["y"]
-    assert cells[1]["x"] - cells[0]["x"] > 300
+    row = page.get_by_role("row", name="GPU 0")
+    load, state = row.get_by_role("cell").nth(0).bounding_box(), row.get_by_role("cell").nth(5).bounding_box()
+    assert load is not None
+    assert state is not None
+    assert load["y"] == state["y"]
+    assert state["x"] - load["x"] > 300
 
 
 def test_a_name_is_text_and_never_html(world, open_page):
