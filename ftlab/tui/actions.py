@@ -50,7 +50,8 @@ def why_not(action: Action, job: Job, *, is_readonly: bool) -> str | None:
         Action.FRONT: "only a queued job can be moved",
         Action.DOWNLOAD: "there is nothing to download before its first attempt",
     }[action]
-    return None if is_possible else f"Job {job.name!r} is {job.status}: {needs}."
+    state = "has failed" if job.status is JobStatus.FAILED else f"is {job.status}"
+    return None if is_possible else f"Job {job.name!r} {state}: {needs}."
 
 
 @dataclass(frozen=True)

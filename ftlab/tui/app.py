@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Input
@@ -167,6 +168,11 @@ class Monitor(JobCommands, ChartControls, Navigation):
     def action_keys(self) -> None:
         """Show all keys."""
         self.push_screen(HelpPage(to_ascii(SIGNS) if self.is_ascii else SIGNS))
+
+    def action_command_palette(self) -> None:
+        """Show the commands; without the ellipsis of Textual's own text, which some terminals cannot show."""
+        if not CommandPalette.is_open(self):
+            self.push_screen(CommandPalette(placeholder="Search for commands", id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Commands of the palette: over another screen or a dialog, none that acts on what it covers."""

@@ -1,4 +1,4 @@
-"""Every page in both themes and on a phone: accessible, within its width, and nothing but its own service."""
+"""Every page in both themes, on a phone and on a small screen: accessible, within its width, with no foreign request."""
 
 import re
 from pathlib import Path
@@ -66,6 +66,10 @@ def check(page: Page) -> None:
         if finding["impact"] in ("serious", "critical")
     ]
     assert serious == []
+    check_width(page)
+
+
+def check_width(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
@@ -80,12 +84,29 @@ def test_a_page_in_both_themes_and_on_a_phone(world, open_page, name):
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 360, "height": 740})
     check(page)
+    page.set_viewport_size({"width": 1024, "height": 768})
+    check_width(page)
 
 
-def test_a_short_name_stays_on_one_line_beside_wide_columns(open_page):
-    name = open_page("/models").get_by_role("link", name="support-v1", exact=True).bounding_box()
-    assert name is not None
-    assert name["height"] < 30
+@pytest.mark.parametrize("path", ["/", "/models"])
+def test_a_short_name_stays_on_one_line_beside_wide_columns(open_page, path):
+    page = open_page(path)
+    for width in (1280, 1024, 800):
+        page.set_viewport_size({"width": width, "height": 768})
+        name = page.get_by_role("link", name="support-v1", exact=True).bounding_box()
+        assert name is not None
+        assert name["height"] < 30
+
+
+def test_the_styles_of_a_page_do_not_change_the_next_one(open_page):
+    page = open_page("/queue")
+    page.get_by_role("link", name="Nodes").click()
+    row = page.get_by_role("row", name="GPU 0")
+    load, state = row.get_by_role("cell").nth(0).bounding_box(), row.get_by_role("cell").nth(5).bounding_box()
+    assert load is not None
+    assert state is not None
+    assert load["y"] == state["y"]
+    assert state["x"] - load["x"] > 300
 
 
 def test_a_name_is_text_and_never_html(world, open_page):

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
+from ftlab.formatting import number
 from ftlab.schemas import JobConfig
 from ftlab.schemas.costs import MAX_AMOUNT
 from ftlab.schemas.failures import Change, Suggestion
@@ -62,7 +63,7 @@ def for_divergence(facts: FailureFacts) -> list[Suggestion]:
         config,
         {"training.learning_rate": lower},
         f"Steps that are too large are the usual cause; the usual rate for this method is {usual:g}.",
-        f"Updates {rate / lower:.3g} times smaller; the training may need more steps.",
+        f"Updates {number(rate / lower)} times smaller; the training may need more steps.",
     )
     return [*found, *_clipping(facts), *_warmup(facts), *_precision(config, fp16=bool(training.fp16))]
 

@@ -565,6 +565,10 @@ def test_ascii_and_no_colour(monkeypatch):
             await press(app, pilot, "escape", "?")
             await opened(app, pilot, HelpPage)
             assert screen_text(app).isascii()
+            await pilot.press("escape", "ctrl+p")
+            await until(lambda: "Search for commands" in screen_text(app))
+            await until(lambda: "Pause support-v3" in screen_text(app))
+            assert screen_text(app).isascii()
 
     run(test)
 

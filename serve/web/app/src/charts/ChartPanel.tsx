@@ -4,6 +4,7 @@ import { Menu } from "../ui/Menu";
 import { type XAxis } from "./axes";
 import { describe, positiveOnly, toCsv, type Line, type Mark } from "./lines";
 import { saveFile } from "./save";
+import "./charts.css";
 
 const Plot = lazy(() => import("./Plot"));
 const NO_MARKS: Mark[] = [];

@@ -62,7 +62,7 @@ function options(current: { current: PlotProps }, width: number): uPlot.Options 
   return {
     width,
     height,
-    padding: [12, 12, 0, 0],
+    padding: [12, 28, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: syncKey }, points: { size: 7 }, y: false, focus: { prox: 24 } },
     scales: { x: { time: false }, y: isLog ? { distr: 3 } : {} },

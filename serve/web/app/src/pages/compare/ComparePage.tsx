@@ -2,7 +2,6 @@ import { useQueries } from "@tanstack/react-query";
 import { useTitle } from "../../app/useTitle";
 import type { Job } from "../../api/client";
 import { jobQuery } from "../../api/jobs";
-import "../../charts/charts.css";
 import { Link } from "../../router/Link";
 import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";

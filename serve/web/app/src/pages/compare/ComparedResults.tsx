@@ -35,7 +35,7 @@ function Results({ jobs }: { jobs: Job[] }) {
   if (!data) return <Loading lines={4} />;
   const labels = labelsOf(jobs);
   return (
-    <div className="results">
+    <div className="compared-results">
       {(data.notes ?? []).map((note) => <p key={note} className="note">{note}</p>)}
       <div className="scroll" tabIndex={0} role="region" aria-label="Results">
         <table className="table">

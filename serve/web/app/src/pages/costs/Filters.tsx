@@ -20,8 +20,10 @@ export function Filters({ choice }: { choice: CostChoice }) {
           </button>
         ))}
       </div>
-      <Day label="From" value={choice.since} max={choice.until} onChange={(since) => { setQuery({ since }); }} />
-      <Day label="Until" value={choice.until} min={choice.since} onChange={(until) => { setQuery({ until }); }} />
+      <div className="toolbar">
+        <Day label="From" value={choice.since} max={choice.until} onChange={(since) => { setQuery({ since }); }} />
+        <Day label="Until" value={choice.until} min={choice.since} onChange={(until) => { setQuery({ until }); }} />
+      </div>
     </div>
   );
 }

@@ -127,7 +127,7 @@ function Cards({ job }: { job: Job }) {
     { label: "Loss", value: number(job.loss) },
     { label: "Eval loss", value: number(job.eval_loss) },
     { label: "Learning rate", value: number(last("learning_rate")) },
-    { label: "Tokens per second", value: number(last("tokens_per_s"), 3) },
+    { label: "Tokens/s", value: number(last("tokens_per_s"), 3) },
   ];
   const cards = [
     ...(isTraining(job) ? ofTraining : []),

@@ -4,7 +4,6 @@ import { useShortcuts } from "../../app/keys";
 import { useTitle } from "../../app/useTitle";
 import { ApiError, type Job } from "../../api/client";
 import { jobQuery } from "../../api/jobs";
-import "../../charts/charts.css";
 import { lookOf } from "../../format/status";
 import { isTraining } from "../../jobs/facts";
 import { useDetailEvents } from "../../live/LiveProvider";

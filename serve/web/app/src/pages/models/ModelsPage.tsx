@@ -56,7 +56,7 @@ function Table({ models }: { models: TunedModel[] }) {
   return (
     <>
     {pinning.error && <ErrorNote error={pinning.error} />}
-    <table className="table stack records">
+    <table className="table stack records models">
       <TableHead columns={["Name", "Base model", "Trained", "Step", "Delivered", { hidden: "Actions" }]} />
       <tbody>
         {models.map((model) => (

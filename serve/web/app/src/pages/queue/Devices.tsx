@@ -12,7 +12,7 @@ export function Devices() {
   if (error) return <ErrorNote error={error} retry={() => void refetch()} />;
   if (!devices?.length) return null;
   return (
-    <dl className="devices" aria-label="Devices">
+    <dl className="device-use" aria-label="Devices">
       {devices.map((use) => (
         <div key={use.device} className="panel">
           <dt>{nameOf(use.device)}</dt>

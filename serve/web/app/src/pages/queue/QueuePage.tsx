@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
+import type { ReactNode } from "react";
 import { useTitle } from "../../app/useTitle";
-import { queueQuery, type Queue } from "../../api/queue";
+import { devicesQuery, queueQuery, type Queue } from "../../api/queue";
 import { Link } from "../../router/Link";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { TakenOut } from "../nodes/TakenOut";
@@ -12,16 +13,26 @@ import "./queue.css";
 export default function QueuePage() {
   useTitle("Queue");
   const { data: queue, error, refetch } = useQuery(queueQuery);
+  // Nothing is shown before both have arrived: the devices would push the queue down.
+  const { isPending } = useQuery(devicesQuery);
+  if (isPending || (!queue && !error)) return <Page><Loading lines={6} /></Page>;
+  return (
+    <Page>
+      <Devices />
+      {error && <ErrorNote error={error} retry={() => void refetch()} />}
+      {queue && <TakenOut gpus={queue.gpus_out} />}
+      {queue && <Content queue={queue} />}
+    </Page>
+  );
+}
+
+function Page({ children }: { children: ReactNode }) {
   return (
     <>
       <div className="page-head">
         <h1>Queue</h1>
       </div>
-      <Devices />
-      {error && <ErrorNote error={error} retry={() => void refetch()} />}
-      {!queue && !error && <Loading />}
-      {queue && <TakenOut gpus={queue.gpus_out} />}
-      {queue && <Content queue={queue} />}
+      {children}
     </>
   );
 }

@@ -28,24 +28,26 @@ export function ParallelCoordinates({ sweep, pointed, onPoint }: Props) {
         <h2>Values and results</h2>
         <p className="muted small">{trial ? described(sweep, trial) : "Strong lines have the best results; point at one to see its values."}</p>
       </header>
-      <svg
-        className="coordinates"
-        viewBox={`0 0 ${String(WIDTH)} ${String(HEIGHT)}`}
-        role="img"
-        aria-label={`${String(drawn.length)} trials as lines through their values; the table below has the same`}
-        onPointerLeave={() => { onPoint(null); }}
-      >
-        {axes.map((axis, index) => <AxisLine key={axis.name} axis={axis} x={xOf(index, axes.length)} />)}
-        {ordered.map((each) => (
-          <path
-            key={each.number}
-            className={each.number === pointed ? "trial-line trial-pointed" : "trial-line"}
-            d={pathOf(each, axes)}
-            strokeOpacity={each.number === pointed ? 1 : 0.12 + 0.78 * (goodness(each) ?? 0) ** 2}
-            onPointerEnter={() => { onPoint(each.number); }}
-          />
-        ))}
-      </svg>
+      <div className="coordinates-scroll" tabIndex={0} role="group" aria-label="Values and results of the trials">
+        <svg
+          className="coordinates"
+          viewBox={`0 0 ${String(WIDTH)} ${String(HEIGHT)}`}
+          role="img"
+          aria-label={`${String(drawn.length)} trials as lines through their values; the table below has the same`}
+          onPointerLeave={() => { onPoint(null); }}
+        >
+          {axes.map((axis, index) => <AxisLine key={axis.name} axis={axis} x={xOf(index, axes.length)} />)}
+          {ordered.map((each) => (
+            <path
+              key={each.number}
+              className={each.number === pointed ? "trial-line trial-pointed" : "trial-line"}
+              d={pathOf(each, axes)}
+              strokeOpacity={each.number === pointed ? 1 : 0.12 + 0.78 * (goodness(each) ?? 0) ** 2}
+              onPointerEnter={() => { onPoint(each.number); }}
+            />
+          ))}
+        </svg>
+      </div>
     </section>
   );
 }

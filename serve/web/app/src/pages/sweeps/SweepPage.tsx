@@ -3,7 +3,6 @@ import { useState } from "react";
 import { ApiError } from "../../api/client";
 import { sweepQuery, type Sweep } from "../../api/sweeps";
 import { useTitle } from "../../app/useTitle";
-import "../../charts/charts.css";
 import { ChartPanel } from "../../charts/ChartPanel";
 import { ago, count, duration, money, number } from "../../format/format";
 import { Link } from "../../router/Link";

@@ -43,9 +43,9 @@ export default function TemplatesPage() {
 
 function Cards({ templates }: { templates: TemplateSummary[] }) {
   return (
-    <ul className="cards">
+    <ul className="templates">
       {templates.map(({ name, description }) => (
-        <li key={name} className="panel card">
+        <li key={name} className="panel template">
           <Link to={`/templates/${name}`}>{name}</Link>
           <p className="muted small">{description || "Without a description."}</p>
           <Link className="button" to={`/new?template=${encodeURIComponent(name)}`} aria-label={`Use the template ${name}`}>Use</Link>
