@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.abc import Loader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -32,6 +34,8 @@ from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
 from ftlab.formatting import counted
+from ftlab.hidden_packages import hidden
+from ftlab.import_hooks import hook_imports
 from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import GrpoMethod, Method
 from ftlab.settings import Settings, load_settings
@@ -296,11 +300,22 @@ class _Progress:
         self._on_progress(self._done_rows, self._total_rows)
 
 
+def _without_pytorch(loader: Loader, transformers: ModuleType) -> None:
+    """Execute transformers as where PyTorch is not installed: it then has its tokenizers, and no models."""
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it would log that
+    with hidden("torch"):
+        loader.exec_module(transformers)
+
+
 class DataWorkerActor(DataWorker):
-    """The actor; it wakes the coordinator when a job's data is ready."""
+    """The actor; it wakes the coordinator when a job's data is ready.
+
+    PyTorch would take two thirds of its memory, and of the time until its first tokenizer is loaded.
+    """
 
     def __init__(self) -> None:
         os.nice(NICENESS)
+        hook_imports({"transformers": _without_pytorch}.get)
         # Nothing forks here, and the tokenizer is fastest with one thread per core.
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         super().__init__(load_settings(), on_prepared=RayCoordinatorClient().hurry)

@@ -1,5 +1,10 @@
 """The data worker with a real tokenizer, in this process: the run finds what it made."""
 
+import os
+import pickle
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +21,7 @@ from cluster.data.requests import (
     LengthsRequest,
     PrepareRequest,
     SourceFile,
+    TokensRequest,
     WorkState,
     WorkStatus,
 )
@@ -103,6 +109,57 @@ def test_a_jobs_files_are_prepared_and_told(worker: Worker, tokenised: list[int]
     assert [(file["dataset_id"], file["num_rows"]) for file in files] == [("ds-1", 8), ("ds-2", 5), ("ds-3", 3)]
     assert worker.entries == {file["key"] for file in files}
     assert tokenised == [8, 5, 3]
+
+
+IN_ITS_PROCESS = """
+import pickle, sys, time
+from pathlib import Path
+from cluster.data.requests import WorkStatus
+from cluster.data.worker import DataWorkerActor
+
+def ended(ask, request):
+    while (state := ask(request)).status is WorkStatus.WORKING:
+        time.sleep(0.05)
+    return state
+
+calls = pickle.loads(Path(sys.argv[1]).read_bytes())
+worker = DataWorkerActor()
+answers = [ended(getattr(worker, name), request) for name, request in calls[:3]]
+answers += [getattr(worker, name)(request) for name, request in calls[3:]]
+Path(sys.argv[1]).write_bytes(pickle.dumps((answers, "transformers" in sys.modules, "torch" in sys.modules)))
+"""
+
+
+def test_the_actor_answers_the_same_without_pytorch(worker: Worker, tmp_path: Path):
+    """PyTorch would triple its memory, and the time until it answers first."""
+    train = worker.canonical("ds-1", [chat("What?", text) for text in ("One.", "Two. " * 40)])
+    request = worker.request(train, eval_file=worker.file("ds-2", 3))
+    check = CheckRequest(request.base, request.method, train)
+    tokens = TokensRequest(request.base, request.method, train, 0, 2)
+    lengths = LengthsRequest(request.base, request.method, (train,))
+    samples = SampleSettings(("What?",), 4)
+    calls = [
+        ("prepare", request),
+        ("prepare", replace(request, samples=samples)),
+        ("check", check),
+        ("tokens", tokens),
+        ("template_problems", tokens),
+        ("row_lengths", lengths),
+    ]
+    file = tmp_path / "calls.pickle"
+    file.write_bytes(pickle.dumps(calls))
+    environment = os.environ | {"FTLAB_HOME": str(worker.home)}
+    done = subprocess.run([sys.executable, "-c", IN_ITS_PROCESS, file], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch" not in done.stderr
+    (prepared, sampled, report, *rest), has_transformers, has_torch = pickle.loads(file.read_bytes())
+    assert (has_transformers, has_torch) == (True, False)
+    assert [state.status for state in (prepared, sampled, report)] == [WorkStatus.DONE] * 3
+    shutil.rmtree(worker.home / "cache")
+    again = worker.prepare(request)
+    assert again.result == prepared.result
+    here = worker.worker
+    assert rest == [here.tokens(tokens), here.template_problems(tokens), here.row_lengths(lengths)]
 
 
 def test_the_doctor_looks_at_the_rows_to_train_on(worker: Worker):
