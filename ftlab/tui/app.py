@@ -171,7 +171,7 @@ class Monitor(JobCommands, ChartControls, Navigation):
 
     def action_command_palette(self) -> None:
         """Show the commands; without the ellipsis of Textual's own text, which some terminals cannot show."""
-        if not CommandPalette.is_open(self):
+        if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette(placeholder="Search for commands", id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

@@ -1,4 +1,4 @@
-"""Every page in both themes, on a phone and on a small screen: accessible, no wider than it, no foreign request."""
+"""Every page in both themes, on a phone and a small screen: accessible, within its width, without foreign requests."""
 
 import re
 from pathlib import Path
