@@ -52,7 +52,7 @@ def test_steps_appear_as_they_are_trained_without_a_request(world, open_page):
 def test_a_hidden_tab_does_nothing_and_then_catches_up(world, open_page):
     page = open_page(f"/jobs/{world.ids['support-v2']}")
     expect(page.get_by_text("84 of 200 steps")).to_be_visible()
-    asked = requests_of(page, quiet_ms=500)
+    asked = requests_of(page, quiet_ms=1500)
     hide(page, True)
     world.live.train(range(85, 90))
     page.wait_for_timeout(1500)
@@ -65,7 +65,7 @@ def test_a_hidden_tab_does_nothing_and_then_catches_up(world, open_page):
 def test_the_service_is_killed_and_comes_back(world, open_page):
     page = open_page(f"/jobs/{world.ids['support-v2']}", may_fail=True)
     expect(page.get_by_text("89 of 200 steps")).to_be_visible()
-    page.wait_for_timeout(500)
+    expect(page.locator(".plot canvas").first).to_be_visible()  # no part of the page is still to be loaded
     world.server.stop()
     banner = page.locator(".banner")
     expect(banner).to_contain_text(re.compile(r"The service does not answer.*\d s ago"))

@@ -12,6 +12,7 @@ from cluster.data.requests import WorkState, WorkStatus
 from ftlab.schemas.judges import JudgeServer
 from tests.browser.conftest import Held
 from tests.support.dropped_files import drop
+from tests.support.lab import wait_for
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
 from train.data.tokens.row_lengths import RowLengths
 
@@ -175,7 +176,7 @@ def test_a_submission_that_ends_later_does_not_leave_the_page_that_is_open_by_th
     visited: list[str] = []
     page.on("framenavigated", lambda frame: visited.append(frame.url))
     held.release()
-    page.wait_for_function("sessionStorage.getItem('ftlab:new-job') === null")
+    wait_for(lambda: page.evaluate("sessionStorage.getItem('ftlab:new-job')") is None, 15, "the end of the draft")
     page.get_by_role("link", name="New job", exact=True).click()
     expect(page.locator(".drop")).to_be_visible()
     assert [address for address in visited if "/jobs/" in address] == []
