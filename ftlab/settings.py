@@ -19,7 +19,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import broken_rule
-from ftlab.schemas.judges import JUDGE_NAME, JudgeServer
+from ftlab.schemas.judge_servers import JUDGE_NAME, JudgeServer
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, EnergyCost, JobCost
+from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, EnergyCost
+from ftlab.schemas.records import JobCost
 from ftlab.settings import Settings
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 

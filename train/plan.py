@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, ExportConfig, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.schemas.export_results import ARTIFACTS_FOLDER
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 from train.export.tuned_facts import TunedFacts
 

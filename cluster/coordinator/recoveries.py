@@ -8,9 +8,9 @@ from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.policy.recovery import RECOVERABLE, Recover, recover
 from ftlab.schemas import FailurePayload, JobConfig
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.config_changes import changes_between
-from ftlab.schemas.failures import Change, FailureAnalysis
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
 from tracking.store.checkpoints import pinned_after

@@ -14,8 +14,8 @@ other failure is final, or a matter of `cluster.policy.retry`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.failures import Change, FailureAnalysis
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.status import ReasonCode
 
 OUT_OF_MEMORY = frozenset({ReasonCode.DEVICE_OOM, ReasonCode.HOST_OOM})

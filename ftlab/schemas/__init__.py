@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ftlab.schemas.base_config import BaseJobConfig, Resources
     from ftlab.schemas.common import Page, StrictModel, WireModel
     from ftlab.schemas.config import JobConfig
-    from ftlab.schemas.costs import CostRecord, CostReport, JobCost
+    from ftlab.schemas.costs import CostRecord, CostReport
     from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
     from ftlab.schemas.engine import EngineConfig
     from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         ChainedJob,
         Checkpoint,
         Job,
+        JobCost,
         MetricPoint,
         ModelCheck,
         Quota,
@@ -149,7 +150,7 @@ _NAMES = {
     "base_config": ("BaseJobConfig", "Resources"),
     "common": ("Page", "StrictModel", "WireModel"),
     "config": ("JobConfig",),
-    "costs": ("CostRecord", "CostReport", "JobCost"),
+    "costs": ("CostRecord", "CostReport"),
     "datasets": ("Dataset", "DatasetField", "DatasetPreview", "PreviewRow", "SignedUrl", "Upload"),
     "engine": ("EngineConfig",),
     "estimates": ("Alternative", "DeviceEstimate", "JobEstimate", "MemoryParts", "RowEstimate"),
@@ -182,6 +183,7 @@ _NAMES = {
         "ChainedJob",
         "Checkpoint",
         "Job",
+        "JobCost",
         "MetricPoint",
         "ModelCheck",
         "Quota",

@@ -1,10 +1,14 @@
 """Records of the changes of a job's config that are made when the job is resumed."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.failures import Change
 
 
 class AdjustedBy(StrEnum):
@@ -25,6 +29,24 @@ BY = {
 """Beginning of a sentence about an adjustment."""
 
 
+class Change(WireModel):
+    """A new value of one setting."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, validate_by_name=True, serialize_by_alias=True)
+
+    field: str
+    """Path of the setting in the job's config, for example `training.per_device_train_batch_size`."""
+    from_: Any = Field(default=None, alias="from")
+    """The value that the failed attempt had."""
+    to: Any
+    """The suggested value."""
+
+    @property
+    def text(self) -> str:
+        """The change in a line: `training.learning_rate 0.0002 -> 0.0001`."""
+        return f"{self.field} {_shown(self.from_)} -> {_shown(self.to)}"
+
+
 class Adjustment(WireModel):
     """One change of a job's config."""
 
@@ -40,3 +62,13 @@ class Adjustment(WireModel):
     def sentence(self) -> str:
         """The changes in one line: `training.learning_rate 0.0002 -> 0.0001`."""
         return ", ".join(change.text for change in self.changes)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    if isinstance(value, Mapping):
+        return str(value.get("type", "other settings"))
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ftlab.schemas.analytics import BestEvaluation
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.costs import JobCost
+from ftlab.schemas.records import JobCost
 from ftlab.status import JobStatus
 
 

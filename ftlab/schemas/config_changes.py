@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas.adjustments import Adjustment
+from ftlab.schemas.adjustments import Adjustment, Change
 from ftlab.schemas.config import JobConfig
-from ftlab.schemas.failures import Change
 from ftlab.schemas.templates import merged
 
 MAX_PATH_PARTS = 4

@@ -71,23 +71,6 @@ class CostRecord(WireModel):
     currency: str | None = None
 
 
-class JobCost(WireModel):
-    """What a job costs so far."""
-
-    amount: Decimal
-    """All attempts, the present one until now; electricity is added when an attempt ends."""
-    currency: str
-    is_final: bool
-    """Whether the job has ended and every attempt has its record. An ended job may be resumed."""
-    rate_per_hour: Decimal = Decimal(0)
-    """What it costs now; 0 while it holds no device."""
-    expected: Decimal | None = None
-    """Amount at the last step, by the estimated time left; only while it trains."""
-    estimated: Decimal | None = None
-    """What the training or the evaluation was expected to cost when it began: `estimated_time_s` of the job, on the
-    devices of its first attempt."""
-
-
 class CostSum(WireModel):
     """Costs with one key, for example of one model."""
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema
 
-from ftlab.schemas.adjustments import BY, AdjustedBy, Adjustment
+from ftlab.schemas.adjustments import BY, AdjustedBy, Adjustment, Change
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.failures import Change, FailureAnalysis
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.status import JobStatus, Phase, ReasonCode
 
 COST_LIMIT_REACHED = "cost_limit_reached"

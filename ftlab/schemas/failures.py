@@ -1,33 +1,14 @@
 """Why an attempt of a job failed, what to change, and where to continue."""
 
-import json
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from ftlab.schemas.adjustments import Change
 from ftlab.schemas.common import WireModel
 from ftlab.status import Phase, ReasonCode
 
 Confidence = Literal["certain", "likely", "possible"]
-
-
-class Change(WireModel):
-    """A new value of one setting."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, validate_by_name=True, serialize_by_alias=True)
-
-    field: str
-    """Path of the setting in the job's config, for example `training.per_device_train_batch_size`."""
-    from_: Any = Field(default=None, alias="from")
-    """The value that the failed attempt had."""
-    to: Any
-    """The suggested value."""
-
-    @property
-    def text(self) -> str:
-        """The change in a line: `training.learning_rate 0.0002 -> 0.0001`."""
-        return f"{self.field} {_shown(self.from_)} -> {_shown(self.to)}"
 
 
 class Suggestion(WireModel):
@@ -73,13 +54,3 @@ class FailureAnalysis(WireModel):
     """Changes of the config, the most promising one first; none where the config is not at fault."""
     resume_from: ResumeFrom | None = None
     """`None` where the job has no checkpoint."""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    if isinstance(value, Mapping):
-        return str(value.get("type", "other settings"))
-    if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,6 @@ from pydantic import Field
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import AutoValue, without_auto
 from ftlab.schemas.common import DEFAULT_PRIORITY, WireModel
-from ftlab.schemas.costs import JobCost
 from ftlab.status import JobKind, JobStatus, Phase, ReasonCode
 
 
@@ -23,6 +22,23 @@ class ChainedJob(WireModel):
     """The attempt of the parent whose completion released the child; `None` while the child waits."""
     model_id: str | None = None
     """The model that the parent had delivered by then."""
+
+
+class JobCost(WireModel):
+    """What a job costs so far."""
+
+    amount: Decimal
+    """All attempts, the present one until now; electricity is added when an attempt ends."""
+    currency: str
+    is_final: bool
+    """Whether the job has ended and every attempt has its record. An ended job may be resumed."""
+    rate_per_hour: Decimal = Decimal(0)
+    """What it costs now; 0 while it holds no device."""
+    expected: Decimal | None = None
+    """Amount at the last step, by the estimated time left; only while it trains."""
+    estimated: Decimal | None = None
+    """What the training or the evaluation was expected to cost when it began: `estimated_time_s` of the job, on the
+    devices of its first attempt."""
 
 
 class Job(WireModel):

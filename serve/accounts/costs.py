@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from ftlab.schemas.costs import CostGroup, CostReport, CostSum, JobCost
+from ftlab.schemas.costs import CostGroup, CostReport, CostSum
+from ftlab.schemas.records import JobCost
 from ftlab.schemas.replies import CostRecordList
 from ftlab.settings import Settings
 from serve.context import Caller, Services

@@ -9,7 +9,7 @@ import yaml
 from playwright.sync_api import Page, Route, expect
 
 from cluster.data.requests import WorkState, WorkStatus
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from tests.browser.conftest import Held
 from tests.support.dropped_files import drop
 from tests.support.lab import wait_for

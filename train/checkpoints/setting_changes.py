@@ -10,8 +10,8 @@ from typing import Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
+from ftlab.schemas.adjustments import Change
 from ftlab.schemas.config_changes import adjusted, changes_between
-from ftlab.schemas.failures import Change
 from ftlab.schemas.job_file import parse_job_config
 
 

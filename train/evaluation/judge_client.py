@@ -12,7 +12,7 @@ import httpx2
 
 from ftlab.backoff import backoff_s, retry_after_s
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from ftlab.settings import secret_of
 
 MAX_TRIES = 6

@@ -6,7 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from ftlab.errors import ConflictError, InvalidRequestError
-from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore, JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
+from ftlab.schemas.judges import JudgeMetric, JudgePreference, JudgeScore
 from train.evaluation.cases import Case, Skip
 from train.evaluation.judge_client import JudgeClient, RequestRefusedError, filled, parse_choice, parse_score
 from train.evaluation.measures import Answer, JudgeMeasure, Numbers

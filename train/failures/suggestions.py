@@ -8,8 +8,9 @@ from typing import Any
 from ftlab.errors import InvalidRequestError
 from ftlab.formatting import number
 from ftlab.schemas import JobConfig
+from ftlab.schemas.adjustments import Change
 from ftlab.schemas.costs import MAX_AMOUNT
-from ftlab.schemas.failures import Change, Suggestion
+from ftlab.schemas.failures import Suggestion
 from ftlab.status import Phase
 from train.estimate.alternatives import changed
 from train.failures.divergence import is_by_rows

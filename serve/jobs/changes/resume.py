@@ -15,10 +15,10 @@ from cluster.runs.run_limits import max_cost, spent_by, time_limit_s
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.formatting import money
 from ftlab.schemas import JobConfig, NoticePayload
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
-from ftlab.schemas.failures import Change, FailureAnalysis
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.settings import Settings
 from ftlab.status import REOPENED, JobKind, JobStatus
 from serve.context import Services

@@ -23,7 +23,8 @@ from ftlab.schemas.evaluation_results import (
     AnsweredRow,
     EvaluationResults,
 )
-from ftlab.schemas.judges import JudgeMetric, JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
+from ftlab.schemas.judges import JudgeMetric
 from ftlab.schemas.methods import RowKind
 from ftlab.schemas.replies import AnsweredRowList
 from ftlab.status import JobKind, JobStatus

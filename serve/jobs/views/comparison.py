@@ -19,8 +19,8 @@ from ftlab.schemas.comparisons import (
     ComparedRun,
     Comparison,
 )
-from ftlab.schemas.costs import JobCost
 from ftlab.schemas.events import SamplePayload
+from ftlab.schemas.records import JobCost
 from ftlab.thinning import thinned
 from serve.accounts.costs import costs_of
 from serve.context import Caller, Services

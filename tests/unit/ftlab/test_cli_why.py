@@ -4,7 +4,7 @@ import pytest
 
 from ftlab.errors import NotFoundError
 from ftlab.schemas import FailureAnalysis, ResumeFrom, Suggestion
-from ftlab.schemas.failures import Change
+from ftlab.schemas.adjustments import Change
 from ftlab.status import JobStatus, ReasonCode
 
 ANALYSIS = FailureAnalysis(

@@ -7,9 +7,8 @@ import pytest
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
-from ftlab.schemas.failures import Change
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PLAIN: dict[str, Any] = {"model": "org/name", "dataset": "ds-1"}

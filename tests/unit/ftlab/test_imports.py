@@ -11,7 +11,8 @@ import typer
 
 import ftlab
 from ftlab import schemas
-from ftlab.cli.commands import app_with, command_in, names_for_bash, words_before_cursor
+from ftlab.cli.command_table import command_in, names_for_bash, words_before_cursor
+from ftlab.cli.commands import app_with
 
 HEAVY = {"ray", "torch", "transformers", "trl", "peft", "mlflow", "sqlalchemy", "fastapi", "numpy"}
 ROOT = Path(ftlab.__file__).parents[1]
@@ -48,7 +49,18 @@ def test_a_command_imports_what_it_shows(fake, command):
     script = f"from ftlab.cli.main import main\n{call}\ntry: main()\nexcept SystemExit as end: assert not end.code"
     loaded = modules_after(script, FTLAB_SERVER=fake.url)
     assert {"pydantic", "ftlab.schemas.records"} <= loaded
-    unused = {"config", "methods", "evaluation", "job_file", "telemetry", "checks", "sweeps"}
+    unused = {
+        "config",
+        "methods",
+        "evaluation",
+        "job_file",
+        "telemetry",
+        "checks",
+        "sweeps",
+        "failures",
+        "judges",
+        "costs",
+    }
     assert not loaded & {f"ftlab.schemas.{name}" for name in unused}
     assert not loaded & {*HEAVY, "httpx2", "asyncio", "websockets", "rich.console", "ftlab.cli.submit"}
 
@@ -59,7 +71,7 @@ def test_every_module_has_its_commands_in_the_table():
 from importlib import import_module
 import typer
 from ftlab.cli.app import app
-from ftlab.cli.commands import MODULES
+from ftlab.cli.command_table import MODULES
 
 def names():
     root = typer.main.get_command(app).commands.items()
@@ -117,6 +129,13 @@ def test_bash_gets_the_names_that_the_command_tree_has(monkeypatch, begun):
     monkeypatch.setenv("COMP_WORDS", f"ftlab {begun}")
     known = typer.main.get_command(app_with(None)).commands
     assert names_for_bash() == sorted(name for name in known if name.startswith(begun))
+
+
+def test_bash_gets_the_names_without_the_command_tree():
+    script = "from ftlab.cli.main import main\ntry: main()\nexcept SystemExit as end: assert not end.code"
+    loaded = modules_after(script, _FTLAB_COMPLETE="complete_bash", COMP_WORDS="ftlab lo")
+    assert "login" in loaded  # what was printed
+    assert not loaded & {"typer", "inspect", "ftlab.errors", "ftlab.cli.commands"}
 
 
 @pytest.mark.parametrize(

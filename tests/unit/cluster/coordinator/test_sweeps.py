@@ -9,8 +9,7 @@ import pytest
 from cluster.coordinator import sweep_suggestions, sweeps
 from cluster.coordinator.sweep_suggestions import Suggestions
 from cluster.fakes import AtOnce
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.failures import Change
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.sweeps import SweepStatus, TrialState
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.sweep_world import (

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cluster.policy.recovery import Recover, recover
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.failures import Change, FailureAnalysis, ResumeFrom, Suggestion
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
+from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.status import ReasonCode
 
 R = ReasonCode

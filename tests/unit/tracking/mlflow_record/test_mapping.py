@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.failures import Change
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.status import JobStatus
 from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (

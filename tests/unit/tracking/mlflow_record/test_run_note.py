@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.failures import Change
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from tests.unit.tracking.samples import NOW, add_job, dataset, later
 from tracking.mlflow_record.run_note import RunFacts, model_note, run_note
 from tracking.store import Store

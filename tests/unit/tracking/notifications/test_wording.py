@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ftlab.schemas import FailurePayload, NoticePayload, StatusPayload
-from ftlab.schemas.adjustments import AdjustedBy
+from ftlab.schemas.adjustments import AdjustedBy, Change
 from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, FAILURE_ANALYSED, AdjustedPayload
-from ftlab.schemas.failures import Change, FailureAnalysis, Suggestion
+from ftlab.schemas.failures import FailureAnalysis, Suggestion
 from ftlab.schemas.notifications import NotificationKind
 from ftlab.status import JobKind, JobStatus, ReasonCode
 from tests.unit.tracking.samples import NOW

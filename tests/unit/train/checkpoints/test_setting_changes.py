@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ftlab.schemas import JobConfig, LoraConfig, Resources, TrainingConfig
+from ftlab.schemas.adjustments import Change
 from ftlab.schemas.config_changes import adjusted, changes_between
-from ftlab.schemas.failures import Change
 from ftlab.schemas.methods import METHODS
 from train.checkpoints.setting_changes import SETTING_CHANGES, Effect, changed_config, refused_changes
 

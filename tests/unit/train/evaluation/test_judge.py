@@ -14,7 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ftlab.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
-from ftlab.schemas.judges import JudgePreference, JudgeScore, JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
+from ftlab.schemas.judges import JudgePreference, JudgeScore
 from ftlab.status import ReasonCode, StopKind
 from tests.support.judge_stub import KEY, MODEL, JudgeStub
 from tests.support.service_fakes import running

@@ -12,7 +12,7 @@ from cluster.policy import Fleet, Node
 from cluster.runs.attempt_log import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobEstimate, SftMethod
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from ftlab.status import JobStatus
 from serve.context import Services
 from serve.jobs.evaluations.estimate import JUDGED, LONGEST_ANSWERS, NO_SPEED, SMALLEST_BATCH

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cluster.runs.make_plan import make_plan
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from serve.context import Services
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.cluster.runs.attempt import claim, complete_without_model

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from ftlab.schemas.judges import JudgeServer
+from ftlab.schemas.judge_servers import JudgeServer
 from serve.context import Services
 from serve.jobs.evaluations.estimate import TASKS
 from tests.support.bench_tasks import QUESTIONS, write_task, write_tasks

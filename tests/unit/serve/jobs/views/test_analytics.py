@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ftlab.schemas import CheckpointPayload, MetricsPayload, NoticePayload
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.events import EVALUATION_CHANGED
-from ftlab.schemas.failures import Change
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store.records import MetricRecord, NewEvent
