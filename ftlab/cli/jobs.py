@@ -185,12 +185,18 @@ def _active_first(
     waiting = [JobStatus.QUEUED, JobStatus.PAUSED]
     ended = [status for status in JobStatus if status.is_terminal]
     holding = [status for status in JobStatus if status not in waiting + ended]
-    found: list[Job] = []
-    for group in (holding, waiting, ended):
+
+    def listed(group: list[JobStatus], most: int) -> "list[Job]":
         wanted = [status for status in group if statuses is None or status in statuses]
-        if wanted and len(found) < limit:
-            found += session.client.jobs.list(wanted, limit - len(found), kind=kind, sweep=sweep)
-    return found
+        return list(session.client.jobs.list(wanted, most, kind=kind, sweep=sweep)) if wanted and most else []
+
+    found = listed(holding + waiting, limit)
+    if len(found) < limit:
+        found.sort(key=lambda job: job.status in waiting)
+    else:  # newer jobs that wait may have left out one that runs
+        found = listed(holding, limit)
+        found += listed(waiting, limit - len(found))
+    return found + listed(ended, limit - len(found))
 
 
 def _what_for(sentence: str | None) -> str:

@@ -77,6 +77,15 @@ def test_ls_by_status_and_limit(cli, fake):
     assert "Did you mean 'failed'?" in run.err
 
 
+def test_ls_sends_two_requests_unless_more_jobs_wait_than_it_shows(cli, fake):
+    fake.add_job(3)
+    for _ in range(3):
+        fake.add_job()
+    assert [job["id"] for job in cli("ls", "--json").json] == ["job-001", "job-004", "job-003", "job-002"]
+    assert fake.num_requests("GET", "/api/training/jobs") == 2
+    assert [job["id"] for job in cli("ls", "--json", "-n", 2).json] == ["job-001", "job-004"]
+
+
 def test_ls_of_nothing_says_what_to_do(cli):
     run = cli("ls")
     assert (run.code, run.out) == (0, "")
