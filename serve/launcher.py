@@ -51,8 +51,12 @@ def bring_up(settings: Settings) -> None:
     start_event_hub()
     start_data_worker()
     start_coordinator()
+    if _has_serve_controller():
+        _start_serve(settings)
+        ray_serve.run(build({}), name=APP_NAME, route_prefix="/", blocking=False)
+        return
     with ThreadPoolExecutor(1) as pool:
-        # It waits for the HTTP proxy, beside which the replicas can start.
+        # `serve.start` waits for the HTTP proxy; the replicas start meanwhile.
         starting = pool.submit(_start_serve, settings)
         while not starting.done() and not _has_serve_controller():
             time.sleep(START_POLL_S)

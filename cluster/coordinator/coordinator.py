@@ -34,8 +34,9 @@ LEASE_TTL_S = 10.0
 LEASE_TTL = timedelta(seconds=LEASE_TTL_S)
 RENEWED_BEFORE_END = LEASE_TTL * 2 / 3
 IDLE_INTERVAL_S = LEASE_TTL_S / 3 + 0.1
-"""The longest time between two ticks with nothing to do: each of them renews the lease."""
+"""The longest time between two ticks with nothing to do: just over a third of the lease, so that each one renews it."""
 IDLE_AFTER_S = 30.0
+"""How long there must have been nothing to do before ticks become rarer."""
 SESSION = "session"
 """The lease that records in which life of the cluster a coordinator completed its first tick."""
 CLOCK_STEP = timedelta(seconds=1)

@@ -4,6 +4,7 @@ import random
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from contextlib import suppress
 
 from ftlab.errors import InvalidRequestError
@@ -14,12 +15,17 @@ FIRST, END = 20_000, 30_000
 before its user takes it. Replicas behind HAProxy listen from 30000 on."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that are not in use. Raise `OSError` where there are too few."""
+def free_ports(count: int, besides: Collection[int] = ()) -> list[int]:
+    """Ports of the loopback address that are not in use, and not `besides`, which somebody will use.
+
+    Raise `OSError` where there are too few.
+    """
     found: list[int] = []
     for port in random.SystemRandom().sample(range(FIRST, END), END - FIRST):
         if len(found) == count:
             return found
+        if port in besides:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)

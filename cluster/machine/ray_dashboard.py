@@ -2,7 +2,8 @@
 
 Ray runs each module of the dashboard in a process of its own, with a server process that forks them and one that cleans
 up after them, and asks each module once a second whether it is healthy. Here the modules share the event loop of the
-dashboard, and answer on the same sockets as in Ray.
+dashboard, and answer on the same sockets as in Ray. So a module that ends its process ends the dashboard, and with it
+Ray, which the supervisor then starts again.
 """
 
 import asyncio

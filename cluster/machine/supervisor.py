@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cluster.machine.deleted_checkpoints import remove_left_checkpoints
@@ -68,7 +69,8 @@ class Supervisor:
         ingress = ingress_environment(settings, ray_temp_dir(settings) / "haproxy")
         env = ray_environment(settings) | mark(settings) | ingress
         logs = settings.home / "logs"
-        self._ray = Part("Ray", _ray_command(settings), env, logs / "ray.log")
+        self._kept_ports = _ports_of(settings, ingress)
+        self._ray = Part("Ray", _ray_command(settings, self._kept_ports), env, logs / "ray.log")
         mlflow = server_command(settings.home / "mlflow", settings.mlflow_port)
         recorder = [sys.executable, "-m", "cluster.events.mlflow_recorder"]
         notifier = [sys.executable, "-m", "cluster.events.notifier"]
@@ -116,7 +118,7 @@ class Supervisor:
             self._noted_at = time.monotonic()
             self._note_descendants()
         if not self._ray.is_alive():
-            self._ray.command = _ray_command(self._settings)  # with ports that are free now
+            self._ray.command = _ray_command(self._settings, self._kept_ports)  # with ports that are free now
         for part in self._parts:
             if not part.restart_if_dead():
                 continue
@@ -213,7 +215,14 @@ def prepare(settings: Settings) -> None:
     store.close()
 
 
-def _ray_command(settings: Settings) -> list[str]:
+def _ports_of(settings: Settings, ingress: Mapping[str, str]) -> set[int]:
+    """The ports of the other parts, which may not be in use yet."""
+    of_haproxy = {int(value) for name, value in ingress.items() if name.endswith("_PORT")}
+    return {settings.port, settings.mlflow_port, settings.dashboard_port, settings.ray_port} | of_haproxy
+
+
+def _ray_command(settings: Settings, kept_ports: Collection[int]) -> list[str]:
+    ports = zip(RAY_PORTS, free_ports(len(RAY_PORTS), kept_ports), strict=True)
     cpus = settings.cpus or os.cpu_count() or 1
     return [
         sys.executable,
@@ -232,7 +241,7 @@ def _ray_command(settings: Settings) -> list[str]:
         "--max-worker-port=0",
         # With ports that its agents choose, the raylet waits for them (see `ray_head`). The server for clients does
         # not start, but Ray checks its port, and the fixed one may be that of another part.
-        *(f"--{name}-port={port}" for name, port in zip(RAY_PORTS, free_ports(len(RAY_PORTS)), strict=True)),
+        *(f"--{name}-port={port}" for name, port in ports),
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",

@@ -46,7 +46,8 @@ def main() -> NoReturn:
 def _spare_collector() -> None:
     """Have Python's garbage collector look less often, and not at all when the process ends.
 
-    Nearly all that a command imports stays: looking through it took a seventh of the time of a short one.
+    Nearly all that a command imports stays: looking through it took a seventh of the time of a short one. The monitor,
+    which runs for long, sets the limit back.
     """
     gc.set_threshold(COLLECTED_AFTER)
     atexit.register(gc.freeze)

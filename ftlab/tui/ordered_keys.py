@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from textual.app import App
-from textual.events import Event, Key
+from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
 
 LONGEST_S = 1.0
-"""How long a key waits for the effect of the one before it."""
+"""A key that arrives so long after the last one was handed out no longer waits for its effect."""
 
 
 class OrderedKeys(App[None]):
@@ -21,8 +21,10 @@ class OrderedKeys(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting_keys: deque[Key] = deque()
-        """Keys that wait for their turn."""
+        self._waiting_keys: deque[Key | Paste] = deque()
+        """Keys, and pasted texts, that wait for their turn."""
+        self._turn = 0
+        """Number of the chain that hands them out: a later one takes over from one that got stuck."""
         self._is_handling_key = False
         self._handled_since = 0.0
 
@@ -32,14 +34,17 @@ class OrderedKeys(App[None]):
         return self._is_handling_key
 
     async def on_event(self, event: Event) -> None:
-        if not isinstance(event, Key) or event.is_forwarded:
+        if not isinstance(event, Key | Paste) or event.is_forwarded:
             await super().on_event(event)
             return
         self._waiting_keys.append(event)
         if not self._is_handling_key or time.monotonic() - self._handled_since > LONGEST_S:
-            await self._handle_next_key()
+            self._turn += 1
+            await self._handle_next_key(self._turn)
 
-    async def _handle_next_key(self) -> None:
+    async def _handle_next_key(self, turn: int) -> None:
+        if turn != self._turn:
+            return
         self._is_handling_key = bool(self._waiting_keys)
         if not self._waiting_keys:
             return
@@ -47,12 +52,12 @@ class OrderedKeys(App[None]):
         target = self.focused or self.screen
         await super().on_event(self._waiting_keys.popleft())
         # Twice: a message that the target posts for the key, such as the submission of an input, follows behind it.
-        self._wait_behind(2 * target.ancestors_with_self)
+        self._wait_behind(2 * target.ancestors_with_self, turn)
 
-    def _wait_behind(self, pumps: Sequence[MessagePump]) -> None:
+    def _wait_behind(self, pumps: Sequence[MessagePump], turn: int) -> None:
         """Wait for what a key causes: in the queues that it passes, then in that of a screen that it has opened."""
         for place, pump in enumerate(pumps):
-            if pump.call_later(self._wait_behind, pumps[place + 1 :]):
+            if pump.call_later(self._wait_behind, pumps[place + 1 :], turn):
                 return
-        if not self.screen.call_later(self.call_later, self._handle_next_key):
-            self.call_later(self._handle_next_key)
+        if not self.screen.call_later(self.call_later, self._handle_next_key, turn):
+            self.call_later(self._handle_next_key, turn)

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, Route, expect
 from cluster.data.requests import WorkState, WorkStatus
 from ftlab.schemas.judge_servers import JudgeServer
 from tests.browser.conftest import Held
+from tests.support.clocks import wait_for
 from tests.support.dropped_files import drop
-from tests.support.lab import wait_for
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
 from train.data.tokens.row_lengths import RowLengths
 

@@ -134,10 +134,10 @@ class SweepRepository:
         return None if row is None else _to_sweep(row)
 
     def deleted_of_key(self, owner: str, key: str) -> str | None:
-        """The id of the deleted sweep that was submitted with this key."""
+        """The id of the deleted sweep that was submitted with this key, the newest if there are several."""
         its_key = deleted_records.c.idempotency_key == key
         found = select(deleted_records.c.id).where(deleted_records.c.owner == owner, its_key)
-        return self._connection.execute(found).scalar_one_or_none()
+        return self._connection.execute(found.order_by(deleted_records.c.seq.desc()).limit(1)).scalar_one_or_none()
 
     def list(self, *, owner: str, after: str | None, limit: int) -> SweepRecords:
         """One page, newest first."""

@@ -22,7 +22,8 @@ def num_leaks(
 ) -> int:
     """How many rows that are set aside are equal or nearly equal to a trained row; from the cache if possible.
 
-    Only the first million rows of each side are compared. `on_progress` is called repeatedly with 0.
+    Nearly equal rows are found among the first million of each side; with more than four million rows, the number of
+    equal ones is estimated from a sample. `on_progress` is called repeatedly with 0.
     """
 
     def build(_: Path) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def num_leaks(
         for path, split in zip(files, splits, strict=True):
             _add_rows(path, split, trained, held_out, on_progress)
         shared = find_repeats(trained, held_out)[1]
-        return {"num_leaks": len(shared.equal.rows) + len(shared.near.rows)}
+        num_equal = round(len(shared.equal.rows) * max(trained.scale, held_out.scale))
+        return {"num_leaks": num_equal + len(shared.near.rows)}
 
     sides = [
         [content_of(path), split.train.digest, split.eval.digest] for path, split in zip(files, splits, strict=True)

@@ -310,7 +310,8 @@ class ExactResume(ShardedTraining):
         if self.model.training:
             weights = {name: metrics.pop(name) for name in set(self.metric_weights.values()) if name in metrics}
             for name, weight in self.metric_weights.items():
-                if name in metrics and weight in weights:
+                # A checkpoint of an earlier version has passes without their weights.
+                if name in metrics and len(weights.get(weight, ())) == len(metrics[name]):
                     metrics[name] = [weighted_mean(metrics[name], weights[weight])]
             for name, extreme in self.metric_extremes.items():
                 if name in metrics:

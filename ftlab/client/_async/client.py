@@ -201,7 +201,7 @@ class AsyncClient:
         Raises `NotFoundError` where it is not out.
         """
         path = f"/api/nodes/{segment(node)}/devices/{segment(device)}/restore"
-        await self._transport.exchange_once(Request("POST", path, may_repeat=True))
+        await self._transport.exchange_unrepeatable(Request("POST", path, may_repeat=True))
 
     async def devices(self) -> "Sequence[DeviceUse]":
         """The devices by type: how many there are, how many jobs hold, and how many are free."""

@@ -70,7 +70,7 @@ class AsyncDatasets:
 
     async def delete(self, dataset_id: str) -> None:
         """Raises `ConflictError` while a job that has not ended uses it."""
-        await self._transport.exchange_once(Request("DELETE", dataset_path(dataset_id)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", dataset_path(dataset_id)))
 
     async def download(self, dataset_id: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
         """Save the file as it was uploaded."""

@@ -44,7 +44,7 @@ class AsyncExports:
         Raises `NotFoundError`, and `ConflictError` for an export that has not ended.
         """
         request = Request("DELETE", f"{job_path(export)}/exports/{segment(artifact)}")
-        await self._transport.exchange_once(request)
+        await self._transport.exchange_unrepeatable(request)
 
     async def push(
         self,

@@ -208,7 +208,7 @@ class AsyncJobs:
 
         Raises `NotFoundError`, and `ConflictError` (code `checkpoint_pinned` or `checkpoint_in_use`) when it stays.
         """
-        await self._transport.exchange_once(Request("DELETE", checkpoint_path(job, name)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", checkpoint_path(job, name)))
 
     async def prune_checkpoints(
         self,
@@ -267,7 +267,7 @@ class AsyncJobs:
         """
         # By its id, because a repeated request must not meet another job with the same name.
         found = await self.get(job)
-        await self._transport.exchange_once(Request("DELETE", job_path(found.id)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", job_path(found.id)))
 
     async def pause(self, job: str) -> Job:
         """Ask the job to save a checkpoint, release its devices and pause; a queued job is paused at once.

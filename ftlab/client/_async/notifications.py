@@ -99,4 +99,4 @@ class AsyncNotifications:
 
     async def delete_channel(self, name: str) -> None:
         """Delete a channel; what waits for its delivery is not delivered. Raises `NotFoundError`."""
-        await self._transport.exchange_once(Request("DELETE", channel_path(name)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", channel_path(name)))

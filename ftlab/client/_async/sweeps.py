@@ -74,7 +74,7 @@ class AsyncSweeps:
 
         Raises `NotFoundError`, and `ConflictError` while it, or one of its jobs, has not ended.
         """
-        await self._transport.exchange_once(Request("DELETE", sweep_path(sweep)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", sweep_path(sweep)))
 
     async def _change(self, sweep: str, verb: str) -> Sweep:
         request = Request("POST", f"{sweep_path(sweep)}/{verb}", may_repeat=True)

@@ -40,7 +40,7 @@ class AsyncTemplates:
 
     async def delete(self, name: str) -> None:
         """Delete your template. Raises `NotFoundError`, and `ConflictError` for a built-in template."""
-        await self._transport.exchange_once(Request("DELETE", template_path(name)))
+        await self._transport.exchange_unrepeatable(Request("DELETE", template_path(name)))
 
 
 async def filled(

@@ -86,8 +86,8 @@ class AsyncTransport:
                 delay_s = retries.after(response)
             await self.sleep(delay_s)
 
-    async def exchange_once(self, request: Request) -> None:
-        """Send a request that can only succeed once, such as a deletion, until it succeeds."""
+    async def exchange_unrepeatable(self, request: Request) -> None:
+        """Send a request that is answered with 404 when it is repeated, such as a deletion: a retry may get that."""
         retries = Retries(self.endpoint, request)
         try:
             await self.exchange(retries)

@@ -200,7 +200,7 @@ class Client:
         Raises `NotFoundError` where it is not out.
         """
         path = f"/api/nodes/{segment(node)}/devices/{segment(device)}/restore"
-        self._transport.exchange_once(Request("POST", path, may_repeat=True))
+        self._transport.exchange_unrepeatable(Request("POST", path, may_repeat=True))
 
     def devices(self) -> "Sequence[DeviceUse]":
         """The devices by type: how many there are, how many jobs hold, and how many are free."""

@@ -71,7 +71,7 @@ class Datasets:
 
     def delete(self, dataset_id: str) -> None:
         """Raises `ConflictError` while a job that has not ended uses it."""
-        self._transport.exchange_once(Request("DELETE", dataset_path(dataset_id)))
+        self._transport.exchange_unrepeatable(Request("DELETE", dataset_path(dataset_id)))
 
     def download(self, dataset_id: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
         """Save the file as it was uploaded."""

@@ -43,7 +43,7 @@ class Exports:
         Raises `NotFoundError`, and `ConflictError` for an export that has not ended.
         """
         request = Request("DELETE", f"{job_path(export)}/exports/{segment(artifact)}")
-        self._transport.exchange_once(request)
+        self._transport.exchange_unrepeatable(request)
 
     def push(
         self,

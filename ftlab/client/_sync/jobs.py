@@ -207,7 +207,7 @@ class Jobs:
 
         Raises `NotFoundError`, and `ConflictError` (code `checkpoint_pinned` or `checkpoint_in_use`) when it stays.
         """
-        self._transport.exchange_once(Request("DELETE", checkpoint_path(job, name)))
+        self._transport.exchange_unrepeatable(Request("DELETE", checkpoint_path(job, name)))
 
     def prune_checkpoints(
         self,
@@ -266,7 +266,7 @@ class Jobs:
         """
         # By its id, because a repeated request must not meet another job with the same name.
         found = self.get(job)
-        self._transport.exchange_once(Request("DELETE", job_path(found.id)))
+        self._transport.exchange_unrepeatable(Request("DELETE", job_path(found.id)))
 
     def pause(self, job: str) -> Job:
         """Ask the job to save a checkpoint, release its devices and pause; a queued job is paused at once.

@@ -98,4 +98,4 @@ class Notifications:
 
     def delete_channel(self, name: str) -> None:
         """Delete a channel; what waits for its delivery is not delivered. Raises `NotFoundError`."""
-        self._transport.exchange_once(Request("DELETE", channel_path(name)))
+        self._transport.exchange_unrepeatable(Request("DELETE", channel_path(name)))

@@ -75,7 +75,7 @@ class Sweeps:
 
         Raises `NotFoundError`, and `ConflictError` while it, or one of its jobs, has not ended.
         """
-        self._transport.exchange_once(Request("DELETE", sweep_path(sweep)))
+        self._transport.exchange_unrepeatable(Request("DELETE", sweep_path(sweep)))
 
     def _change(self, sweep: str, verb: str) -> Sweep:
         request = Request("POST", f"{sweep_path(sweep)}/{verb}", may_repeat=True)

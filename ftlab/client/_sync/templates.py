@@ -41,7 +41,7 @@ class Templates:
 
     def delete(self, name: str) -> None:
         """Delete your template. Raises `NotFoundError`, and `ConflictError` for a built-in template."""
-        self._transport.exchange_once(Request("DELETE", template_path(name)))
+        self._transport.exchange_unrepeatable(Request("DELETE", template_path(name)))
 
 
 def filled(transport: Transport, template: str, config: AnyJobConfig | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -130,7 +130,8 @@ import cluster.machine.lean_ray as lean
 from ray.serve._private.proxy_state import ProxyStateManager as Proxies
 manager = object.__new__(Proxies)
 manager._head_node_id, manager._running_native_proxies, manager._fallback_proxy_state = "head", True, None
-manager._start_fallback_proxy_if_needed("head", "127.0.0.1", "")
+manager._proxy_states = {"head": None}
+manager._start_proxies_if_needed([("head", "127.0.0.1", "")])
 assert manager._fallback_proxy_state is None
 """
     assert FOR_PROXIES in loaded_after(code)

@@ -32,6 +32,7 @@ class Cli:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
         monkeypatch.setenv("FTLAB_SERVER", url)
+        monkeypatch.setattr("ftlab.cli.main._spare_collector", lambda: None)  # this process runs other tests after it
 
     def __call__(self, *arguments: object) -> Run:
         self._monkeypatch.setattr(sys, "argv", ["ftlab", *map(str, arguments)])

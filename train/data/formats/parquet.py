@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from ftlab.files import check_space
 from train.data.formats import jsonl
 from train.data.formats.jsonl import Parsed, too_long
-from train.data.formats.parquet_batches import batches, unpacked_bytes
 from train.data.formats.source import (
     MAX_UNPACKED_BYTES,
     MAX_UNPACKED_RATIO,
     MIN_UNPACKED_BYTES,
     compression_of,
     open_plain,
+    unpacked_too_large,
 )
 from train.data.rows.errors import DatasetInvalidError, RowError, Rule, shown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+BATCH_ROWS = 64
+"""Rows decoded at once: few, as each may be a huge value from a dictionary."""
+BATCH_BYTES = 16 * 1024**2
 
 
 def parse_parquet(path: Path) -> Iterator[Parsed]:
@@ -33,8 +37,9 @@ def parse_parquet(path: Path) -> Iterator[Parsed]:
         try:
             with parquet.ParquetFile(plain) as file:
                 limit = max(plain.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES)
+                _refuse_bomb(file.metadata, min(limit, MAX_UNPACKED_BYTES))
                 _refuse_repeated_name(file.schema_arrow)
-                for batch in batches(file, plain, min(limit, MAX_UNPACKED_BYTES)):
+                for batch in _batches(file):
                     for value in _values(batch):
                         number += 1
                         yield number, value
@@ -80,15 +85,39 @@ def _refuse_repeated_name(fields: "Iterable[pa.Field]", place: str = "") -> None
             _refuse_repeated_name(inner, place or field.name)
 
 
+def _refuse_bomb(metadata: Any, limit: int) -> None:
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if size > limit:
+        raise _bomb(limit)
+
+
+def _bomb(limit: int) -> DatasetInvalidError:
+    error = unpacked_too_large(limit)
+    return DatasetInvalidError(f"{error.message} [{error.rule}]")
+
+
+def _batches(file: Any) -> Iterator["pa.RecordBatch"]:
+    num_bytes = 0
+    for i in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(i)
+        row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+        size = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
+        for batch in file.iter_batches(batch_size=size, row_groups=[i], use_threads=False):
+            num_bytes += batch.nbytes
+            if num_bytes > MAX_UNPACKED_BYTES:
+                raise _bomb(MAX_UNPACKED_BYTES)
+            yield batch
+
+
 def _values(batch: "pa.RecordBatch") -> list[Any]:
-    if unpacked_bytes(batch) <= jsonl.MAX_ROW_BYTES:
+    if batch.nbytes <= jsonl.MAX_ROW_BYTES:
         with suppress(UnicodeDecodeError, ValueError, OverflowError):
             return _to_rows(batch)
     return [_value(batch.slice(i, 1)) for i in range(batch.num_rows)]
 
 
 def _value(row: "pa.RecordBatch") -> Any:
-    if unpacked_bytes(row) > jsonl.MAX_ROW_BYTES:
+    if row.nbytes > jsonl.MAX_ROW_BYTES:
         return too_long("row")
     try:
         return _to_rows(row)[0]

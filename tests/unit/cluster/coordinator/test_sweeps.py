@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from cluster.coordinator import sweep_suggestions, sweeps
+from cluster.coordinator.coordinator import IDLE_AFTER_S
 from cluster.coordinator.sweep_suggestions import Suggestions
+from cluster.coordinator.tick_timer import INTERVAL_S
 from cluster.fakes import AtOnce
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment, Change
 from ftlab.schemas.sweeps import SweepStatus, TrialState
@@ -231,6 +233,13 @@ def test_a_suggestion_is_computed_beside_the_tick(world: World):
         world.tick()
         time.sleep(0.01)
     assert [trial.number for trial in trials(world, sweep_id)] == [0]
+
+
+def test_ticks_are_frequent_while_a_sweep_searches(sweeping: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Suggestions, "take", lambda *_: None)
+    start(sweeping)
+    sweeping.tick(after_s=IDLE_AFTER_S + 1)
+    assert sweeping.coordinator.interval_s == INTERVAL_S
 
 
 def test_a_search_that_breaks_ends_its_sweep_and_not_the_queue(sweeping: World, monkeypatch: pytest.MonkeyPatch):

@@ -422,6 +422,17 @@ def test_both_sides_of_a_split_are_prepared_counted_and_found_by_the_run(worker:
             assert wanted.key() in worker.entries
 
 
+def test_a_job_whose_split_cannot_be_compared_trains(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("train.data.split_leaks.num_leaks", fail)
+    state = worker.prepare(replace(worker.request(worker.file("ds-1")), eval_split=SplitSpec(0.25, 3)))
+    assert state.status is WorkStatus.DONE
+    assert state.result is not None
+    assert state.result[FINDINGS].endswith(" The counts include 2 rows set aside for evaluation.")
+
+
 def test_rows_of_a_split_are_sampled_from_the_training_rows(worker: Worker):
     request = worker.request(worker.file("ds-1", 700))
     spec = SplitSpec(0.1, 0)

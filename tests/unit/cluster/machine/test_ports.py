@@ -26,6 +26,8 @@ def test_a_port_that_is_taken_is_not_free(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(ports, "END", first + 1)
         with pytest.raises(OSError, match="no free ports"):
             ports.free_ports(1)
+    with pytest.raises(OSError, match="no free ports"):
+        ports.free_ports(1, [first])
 
 
 def test_a_port_of_the_settings_that_is_taken_is_named_with_its_option(tmp_path: Path):

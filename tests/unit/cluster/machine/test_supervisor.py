@@ -197,9 +197,9 @@ def test_the_password_for_mail_reaches_the_notifier_only(tmp_path: Path) -> None
 
 def test_ray_is_started_again_with_ports_that_are_free_then(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     """With ports that it has to find itself, the raylet waits for its agents."""
-    monkeypatch.setattr(supervisor_module, "free_ports", lambda count: list(range(21_000, 21_000 + count)))
+    monkeypatch.setattr(supervisor_module, "free_ports", lambda count, besides: list(range(21_000, 21_000 + count)))
     service = Supervisor(settings)
-    monkeypatch.setattr(supervisor_module, "free_ports", lambda count: list(range(22_000, 22_000 + count)))
+    monkeypatch.setattr(supervisor_module, "free_ports", lambda count, besides: list(range(22_000, 22_000 + count)))
     service._parts = []
     first = [word for word in service._ray.command if "-port=2" in word]
     service._watch()

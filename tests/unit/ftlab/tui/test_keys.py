@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+from textual.events import Paste
 from textual.widgets import Input, TextArea
 
 from ftlab.errors import ConflictError
@@ -298,7 +299,9 @@ def test_letters_that_arrive_with_the_key_before_them_go_where_it_leads():
     async def test():
         async with monitor([failed()]) as (app, pilot):
             press_at_once(app, "slash", "b", "d", "slash")
-            await until(lambda: app.prompt.value == "bd/")
+            app.post_message(Paste("pasted"))
+            press_at_once(app, "x")
+            await until(lambda: app.prompt.value == "bd/pastedx")
             await press(app, pilot, "escape", "R")
             await opened(app, pilot, ResumeDialog)
             area, place = app.screen.query_one(TextArea), app.screen.query_one(Input)
@@ -613,8 +616,8 @@ def test_nothing_acts_behind_a_dialog():
             await press(app, pilot, "G", "enter", "R")
             await opened(app, pilot, ResumeDialog)
             before = app.pane.tab, app.chart_options, app.theme, app.selected_job
-            await pilot.press("right", "left", "left", "slash", "3", "y", "x", "t", "d", "p", "m", "q")
-            await pilot.pause()
+            press_at_once(app, "right", "left", "left", "slash", "3", "y", "x", "t", "d", "p", "m", "q")
+            await quiet(app, pilot)
             assert isinstance(app.screen, ResumeDialog)
             assert (app.pane.tab, app.chart_options, app.theme, app.selected_job) == before
             assert [command.title for command in app.get_system_commands(app.screen)] == ["Keys", "Theme", "Quit"]

@@ -24,7 +24,7 @@ from train.loop.dealt_rows import DealtRows
 from train.loop.exact_resume import ExactResume
 from train.loop.sharded_training import ShardedTraining
 from train.methods.dpo import DpoRunTrainer
-from train.methods.grpo import OF_ENDED, GrpoRunTrainer
+from train.methods.grpo import NUM_ANSWER, OF_ENDED, GrpoRunTrainer
 from train.methods.kto import MARGINS, KtoRunTrainer
 from train.methods.reward import RewardRunTrainer
 from train.methods.sft import TOKEN_MEANS, SftRunTrainer
@@ -322,6 +322,18 @@ def test_grpo_generates_through_the_methods_that_are_overridden(name: str) -> No
 @pytest.mark.parametrize("name", ["_step", "_buffered_inputs", "reward_func_names", "reward_weights", "eos_token_ids"])
 def test_grpo_keeps_its_state_where_it_is_restored(name: str) -> None:
     assert name in assigned_attributes(GRPOTrainer), f"GRPOTrainer no longer sets {name}. Adapt train/methods/grpo.py."
+
+
+def test_metrics_of_a_checkpoint_without_their_weights_are_logged_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GRPOTrainer, "log", lambda *_: None)
+    trainer = object.__new__(GrpoRunTrainer)
+    trainer.model = torch.nn.Identity()
+    trainer._metrics = {"train": {"entropy": [1.0, 3.0], NUM_ANSWER: [4]}}
+    ExactResume.log(trainer, {})
+    assert trainer._metrics["train"] == {"entropy": [1.0, 3.0]}
+    trainer._metrics["train"][NUM_ANSWER] = [3, 1]
+    ExactResume.log(trainer, {})
+    assert trainer._metrics["train"] == {"entropy": [1.5]}
 
 
 def test_the_grpo_trainer_notes_the_metrics_that_are_joined_when_it_logs() -> None:

@@ -1,4 +1,7 @@
-"""Idempotency keys of deleted sweeps, which were among those of jobs with a tab before them."""
+"""Idempotency keys of deleted sweeps, which were among those of jobs with a tab before them.
+
+A downgrade drops them.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -19,21 +19,18 @@ export function useMoves(): Moves {
   const [moves, setMoves] = useState<Move[]>([]);
   const [message, setMessage] = useState("");
   const [error, setError] = useState<unknown>(null);
-  const waiting = useRef(0);
   const before = useRef<Promise<void>>(Promise.resolve());
 
   async function move(wanted: Move, entry: QueueEntry) {
     setError(null);
     setMoves((all) => [...all, wanted]);
-    waiting.current += 1;
     // Requests that are under way together may arrive in another order, and the earlier move would win.
     before.current = before.current.then(() => send(wanted, entry));
     await before.current;
-    waiting.current -= 1;
-    if (waiting.current > 0) return;
-    await client.invalidateQueries({ queryKey: queueQuery.queryKey });
-    if (waiting.current === 0) setMoves([]);
-    void client.invalidateQueries({ queryKey: jobKeys.lists });
+  }
+
+  function drop(move: Move) {
+    setMoves((all) => all.filter((other) => other !== move));
   }
 
   async function send(wanted: Move, entry: QueueEntry) {
@@ -44,8 +41,12 @@ export function useMoves(): Moves {
       setMessage(`${entry.name} is number ${String(after.queue_position ?? "")} in the queue${priority}.`);
     } catch (failure) {
       setError(failure);
-      setMoves((all) => all.filter((other) => other !== wanted));
+      drop(wanted);
     }
+    // Once the page has the queue with this move, showing it again would move its job past those that moved after it.
+    await client.invalidateQueries({ queryKey: queueQuery.queryKey });
+    drop(wanted);
+    void client.invalidateQueries({ queryKey: jobKeys.lists });
   }
   return { moves, message, error, move };
 }
