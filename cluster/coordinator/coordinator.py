@@ -129,7 +129,7 @@ class Coordinator:
         is_searching = self._sweeps.advance(tick)
         self._orphaned_drivers.end(tick)
         release_ended(tick)
-        self._faulty_gpus.keep_out(tick)
+        has_faulty_gpus = self._faulty_gpus.keep_out(tick)
         if not tick.is_draining:
             is_starting = self._job_starter.start(tick)
             self._standby.keep(tick, is_starting=is_starting, has_waiting=self._job_starter.has_waiting)
@@ -138,12 +138,12 @@ class Coordinator:
             if not tick.attempts and not tick.jobs:
                 self._drained.set()
         self._note_session(tick)
-        if is_searching or tick.has_work:
+        if is_searching or has_faulty_gpus or tick.has_work:
             self._had_work_at = tick.monotonic_s
 
     @property
     def interval_s(self) -> float:
-        """The longest time until the next tick: shorter while there are jobs or sweeps, and for a while after."""
+        """The longest time until the next tick: shorter while there is work, and for a while after."""
         is_idle = self._monotonic() - self._had_work_at > IDLE_AFTER_S
         return IDLE_INTERVAL_S if is_idle else INTERVAL_S
 

@@ -49,15 +49,16 @@ class FaultyGpus:
                 tx.device_faults.add(JobRef(attempt.job_id, attempt.number), fault)
                 _take_out_if_due(tx, tick, fault)
 
-    def keep_out(self, tick: Tick) -> None:
-        """Have Ray give the GPUs that are out to no run."""
+    def keep_out(self, tick: Tick) -> bool:
+        """Have Ray give the GPUs that are out to no run; return whether there are any. It takes several ticks."""
         self._out = _gpus_out(tick.store)
         if not self._out and not self._has_set_aside:
-            return
+            return False
         fleet = self.usable(tick.cluster.fleet())
         wanted = {Spot(node.id, gpu) for node in fleet.nodes for gpu in node.gpus_out}
         tick.cluster.set_aside(wanted, {spot for attempt in tick.attempts for spot in _spots_of(attempt)})
         self._has_set_aside = bool(wanted)
+        return self._has_set_aside
 
     def usable(self, fleet: Fleet) -> Fleet:
         """The machines without the GPUs that were out when `keep_out` read them in this tick."""

@@ -64,7 +64,7 @@ class _Search:
 
 
 class GpuHolds:
-    """The GPUs that are held. Called by one thread, about once a second."""
+    """The GPUs that are held. Called by one thread, about once a second while some are wanted."""
 
     def __init__(self, start: Callable[[str], Holder] = RayHolder, clock: Callable[[], float] = time.monotonic) -> None:
         """`start` starts a holder on the machine with the given id."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from cluster.coordinator.coordinator import IDLE_AFTER_S, IDLE_INTERVAL_S
+from cluster.coordinator.tick_timer import INTERVAL_S
 from cluster.policy import Fleet, Node, Spot
 from ftlab.schemas.notifications import NotificationKind
 from ftlab.status import JobStatus, ReasonCode
@@ -103,11 +105,14 @@ def test_it_stays_out_when_coordinator_and_machine_come_back(gpus: World):
 def test_a_restored_gpu_is_used_again_and_its_failures_are_forgotten(gpus: World):
     for _ in range(3):
         fails_on(gpus, 1)
+    gpus.tick(after_s=IDLE_AFTER_S + 1)
+    assert gpus.coordinator.interval_s == INTERVAL_S, "setting it aside takes several ticks"
     with gpus.store.begin() as tx:
         assert tx.device_faults.restore("alpha", 1)
         assert not tx.device_faults.restore("alpha", 1)
-    gpus.tick()
+    gpus.tick(after_s=IDLE_AFTER_S + 1)
     assert gpus.cluster.gpus_aside == set()
+    assert gpus.coordinator.interval_s == IDLE_INTERVAL_S
     fails_on(gpus, 1)
     assert out(gpus) == []
 
