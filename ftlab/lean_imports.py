@@ -1,9 +1,9 @@
 """Import modules of other packages without what nothing here uses.
 
-A library that does without a package where it is missing is imported with the package `hidden`. One that cannot be
-imported without a package which it hardly uses gets `Deferred` objects of it (`execute_deferring`), and imports it when
-it uses one. `hook_imports` reaches modules that somebody else imports, such as Ray. `paused_collector` is for a process
-that imports a lot.
+A library that does without a package where it is missing is imported with the package `hidden` (`execute_hiding`). One
+that cannot be imported without a package which it hardly uses gets `Deferred` objects of it (`execute_deferring`), and
+imports it when it uses one. `hook_imports` reaches modules that somebody else imports, such as Ray. `paused_collector`
+is for a process that imports a lot.
 
 `cluster.machine.lean_ray` uses them for Ray, `train.lean_libraries` for transformers, PEFT and TRL, and the data worker
 and the processes of MLflow for theirs.
@@ -70,7 +70,7 @@ class Deferred:
         return issubclass(subclass, self._resolve())
 
     def __or__(self, other: Any) -> Any:
-        return Union[self, other]  # noqa: UP007  (itself)
+        return Union[self, other]  # noqa: UP007  (`|` would call this method again)
 
     __ror__ = __or__
 
@@ -89,6 +89,12 @@ class _DeferredModule(Deferred):
         if self._executed.is_set() or name.startswith("__"):
             return super().__getattr__(name)
         return Deferred(self._module, name)
+
+
+def execute_hiding(packages: Collection[str], loader: Loader, module: ModuleType) -> None:
+    """Execute a module with these packages `hidden`."""
+    with hidden(*packages):
+        loader.exec_module(module)
 
 
 def execute_deferring(packages: Collection[str], loader: Loader, module: ModuleType) -> None:

@@ -51,14 +51,12 @@ def bring_up(settings: Settings) -> None:
     start_event_hub()
     start_data_worker()
     start_coordinator()
-    if _has_serve_controller():
-        _start_serve(settings)
-        ray_serve.run(build({}), name=APP_NAME, route_prefix="/", blocking=False)
-        return
     with ThreadPoolExecutor(1) as pool:
-        # `serve.start` waits for the HTTP proxy; the replicas start meanwhile.
+        # `serve.start` waits for the HTTP proxy; the replicas start meanwhile. Where the controller runs already, that
+        # would save nothing, and Serve's functions are not made for two threads.
+        is_first = not _has_serve_controller()
         starting = pool.submit(_start_serve, settings)
-        while not starting.done() and not _has_serve_controller():
+        while not starting.done() and not (is_first and _has_serve_controller()):
             time.sleep(START_POLL_S)
         if starting.done():
             starting.result()

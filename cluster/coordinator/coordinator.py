@@ -222,7 +222,7 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float, float], None])
     An error in a tick is logged, and the next tick tries again.
     """
     while True:
-        started = time.monotonic()
+        started, interval_s = time.monotonic(), INTERVAL_S
         try:
             coordinator.tick()
             interval_s = coordinator.interval_s
@@ -231,7 +231,6 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float, float], None])
             return
         except Exception:
             logger.exception("A tick failed")
-            interval_s = INTERVAL_S
         pause(time.monotonic() - started, interval_s)
 
 

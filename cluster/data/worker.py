@@ -9,10 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.abc import Loader
+from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -34,7 +32,7 @@ from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
 from ftlab.formatting import counted
-from ftlab.lean_imports import hidden, hook_imports
+from ftlab.lean_imports import execute_hiding, hook_imports
 from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import GrpoMethod, Method
 from ftlab.settings import Settings, load_settings
@@ -303,13 +301,6 @@ class _Progress:
         self._on_progress(self._done_rows, self._total_rows)
 
 
-def _without_pytorch(loader: Loader, transformers: ModuleType) -> None:
-    """Execute transformers as where PyTorch is not installed: it then has its tokenizers, and no models."""
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it would log that
-    with hidden("torch"):
-        loader.exec_module(transformers)
-
-
 class DataWorkerActor(DataWorker):
     """The actor; it wakes the coordinator when a job's data is ready.
 
@@ -318,7 +309,9 @@ class DataWorkerActor(DataWorker):
 
     def __init__(self) -> None:
         os.nice(NICENESS)
-        hook_imports({"transformers": _without_pytorch}.get)
+        # As where PyTorch is not installed: transformers then has its tokenizers, and no models. It would log that.
+        hook_imports({"transformers": partial(execute_hiding, ("torch",))}.get)
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
         # Nothing forks here, and the tokenizer is fastest with one thread per core.
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         super().__init__(load_settings(), on_prepared=RayCoordinatorClient().hurry)

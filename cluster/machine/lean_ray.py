@@ -15,7 +15,7 @@ from functools import partial
 from importlib.abc import Loader
 from types import ModuleType
 
-from ftlab.lean_imports import Execution, execute_deferring, hidden, hook_imports
+from ftlab.lean_imports import Execution, execute_deferring, execute_hiding, hook_imports
 
 FOR_REPLIES = "ray.serve._private.utils"
 FOR_SCALING = tuple(
@@ -40,11 +40,6 @@ DEFERRED = {
 """What these modules of Ray import only when they use it; and others of the packages `ray.air` and `ray.train`."""
 
 
-def _without_arrays(loader: Loader, module: ModuleType) -> None:
-    with hidden("pandas", "numpy"):
-        loader.exec_module(module)
-
-
 def _without_tables(loader: Loader, module: ModuleType) -> None:
     loader.exec_module(module)
     _pass_no_tables(module)
@@ -62,7 +57,7 @@ def _without_fallback(loader: Loader, module: ModuleType) -> None:
 
 
 _LEAN: dict[str, Execution] = {
-    FOR_REPLIES: _without_arrays,
+    FOR_REPLIES: partial(execute_hiding, ("pandas", "numpy")),
     FOR_PYARROW: _without_tables,
     FOR_PROXIES: _without_fallback,
 }

@@ -30,7 +30,7 @@ WIDE = 110
 REDRAW_S = 0.25
 """Live data is drawn at most this often; keys are answered at once."""
 SWITCH_INTERVAL_S = 0.0005
-COLLECTED_AFTER = 700
+USUAL_THRESHOLD = 700
 """New objects after which Python looks for unused ones: its default, which short commands raise."""
 SHARED_ACTIONS = frozenset(
     {"log_y", "smooth", "x_axis", "next_theme", "keys", "quit", "command_palette", "focus_next", "focus_previous"}
@@ -46,7 +46,7 @@ async def run(monitor: "Monitor") -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECTED_AFTER)
+    gc.set_threshold(USUAL_THRESHOLD)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     await monitor.run_async()
 

@@ -86,7 +86,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def unanswered(unused_port, monkeypatch) -> str:
-    """An address where nothing answers; commands give up at once."""
+    """The address of a server that does not exist; commands fail at once instead of trying again."""
     monkeypatch.setattr("ftlab.cli.session.FIRST_CONTACT_S", 0.1)
     return f"http://127.0.0.1:{unused_port}"
 

@@ -37,7 +37,7 @@ export function shortcuts(): Shortcut[] {
   return [...registered].flatMap((entry) => entry.current);
 }
 
-/** They work from the moment on at which the component can be seen: an effect would come later. */
+/** Registered before the component is first painted; a plain effect runs after that, and a key pressed at once would be lost. */
 export function useShortcuts(own: Shortcut[]): void {
   const latest = useRef(own);
   useLayoutEffect(() => {

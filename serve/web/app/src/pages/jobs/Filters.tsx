@@ -11,7 +11,7 @@ const TYPING_MS = 250;
 export function Filters({ filter }: { filter: JobFilter }) {
   const [query, setQuery] = useQueryState();
   const shown = query.get(GROUP);
-  // The same function at each rendering: with another one, the field would wait anew, and a list changes with each step.
+  // Kept between renderings: a new function makes the field wait again, and each step of a job renders the list.
   const search = useCallback((text: string) => { setQuery({ [SEARCH]: text }); }, [setQuery]);
   return (
     <div className="filters">
