@@ -8,6 +8,8 @@ import { applyEvents, jobAfter } from "../src/live/apply";
 import { LiveConnection, type Listener } from "../src/live/connection";
 import { MessageReader } from "../src/live/sse";
 
+const PATIENCE_MS = 20_000;
+
 const JOB = { id: "job-1", status: "running", last_seq: 3, step: 1, loss: 3, message: "" } as Job;
 const event = (seq: number, kind: string, data: unknown): JobEvent =>
   ({ job_id: "job-1", seq, attempt: 1, at: "2026-03-01T12:00:00Z", kind, data }) as JobEvent;
@@ -61,7 +63,7 @@ describe("events", () => {
     applyEvents(client, [event(4, "metrics", { step: 2, values: { loss: 2.5 } })]);
     answer({ loss: { steps: [1], values: [3], times: [0], attempts: [1] } });
     await reading;
-    await vi.waitFor(() => { expect(client.getQueryData<SeriesMap>(key)?.["loss"]?.steps).toEqual([1, 2]); });
+    await vi.waitFor(() => { expect(client.getQueryData<SeriesMap>(key)?.["loss"]?.steps).toEqual([1, 2]); }, PATIENCE_MS);
   });
 
   it("that come while a job is being read are not taken back by the older reply", async () => {
@@ -73,7 +75,7 @@ describe("events", () => {
     applyEvents(client, [event(4, "progress", { step: 5 })]);
     answer(JOB);
     await reading;
-    await vi.waitFor(() => { expect(client.getQueryData<Job>(key)?.step).toBe(5); });
+    await vi.waitFor(() => { expect(client.getQueryData<Job>(key)?.step).toBe(5); }, PATIENCE_MS);
   });
 
   it("are not taken back by the reply to a change that is older", () => {
