@@ -1,5 +1,5 @@
 import { describe as group, expect, it } from "vitest";
-import { formatX, xOfStep, xsOf } from "../src/charts/axes";
+import { formatX, labelPlaces, xOfStep, xsOf, yLabels } from "../src/charts/axes";
 import { deviceCharts } from "../src/charts/deviceLines";
 import { linesOf, marksOf } from "../src/charts/jobLines";
 import { aligned, describe, positiveOnly, toCsv } from "../src/charts/lines";
@@ -24,6 +24,27 @@ group("smoothing", () => {
     expect(smoothed([3, 1, 2], 0)).toEqual([3, 1, 2]);
     expect(smoothed([], 0.6)).toEqual([]);
     expect(smoothed([5, 5, 5], 0.99).every((value) => Math.abs(value - 5) < 1e-9)).toBe(true);
+  });
+});
+
+group("labels of the time axis", () => {
+  it("stand at times that one reads without arithmetic", () => {
+    const places = labelPlaces("time").incrs ?? [];
+    expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
+    const long = places.map((seconds) => formatX("time", seconds)).filter((label) => label.split(" ").length > 2);
+    expect(long).toEqual([]);
+  });
+});
+
+group("labels of the y axis", () => {
+  it("have as many digits as tell them apart", () => {
+    expect(yLabels([6.2375, 6.24, 6.2425])).toEqual(["6.2375", "6.24", "6.2425"]);
+    expect(yLabels([0, 1, 2])).toEqual(["0", "1", "2"]);
+    expect(yLabels([0, 0.00005, 0.0001])).toEqual(["0", "5e-5", "0.0001"]);
+    expect(yLabels([0.00001, 0.000015, 0.00002])).toEqual(["1.0e-5", "1.5e-5", "2.0e-5"]);
+    expect(yLabels([19000, 19500])).toEqual(["19,000", "19,500"]);
+    expect(yLabels([0.1, null, 10])).toEqual(["0.1", "", "10"]);
+    expect(yLabels([3.3333])).toEqual(["3.33"]);
   });
 });
 

@@ -2,9 +2,8 @@
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { number } from "../format/format";
 import { colorOf, useIsDark } from "../theme/theme";
-import { formatX, type XAxis } from "./axes";
+import { formatX, labelPlaces, yLabels, type XAxis } from "./axes";
 import { aligned, type Line, type Mark } from "./lines";
 import { drawMarks } from "./marks";
 import { redrawOf, type Redraw } from "./redraw";
@@ -67,22 +66,15 @@ function options(current: { current: PlotProps }, width: number): uPlot.Options 
     cursor: { sync: { key: syncKey }, points: { size: 7 }, y: false, focus: { prox: 24 } },
     scales: { x: { time: false }, y: isLog ? { distr: 3 } : {} },
     axes: [
-      { ...ink, ticks: { show: false }, size: 28, ...(axis === "step" ? { incrs: WHOLE } : {}), values: (_, values) => values.map((value) => formatX(axis, value)) },
-      { ...ink, ticks: { show: false }, size: 56, values: (_, values) => values.map((value) => yLabel(value)) },
+      { ...ink, ticks: { show: false }, size: 28, ...labelPlaces(axis), values: (_, values) => values.map((value) => formatX(axis, value)) },
+      { ...ink, ticks: { show: false }, size: 56, values: (_, values) => yLabels(values) },
     ],
     series: [{}, ...lines.map(seriesOptions)],
     plugins: [tooltip(() => current.current), drawMarks(() => current.current.marks)],
   };
 }
 
-/** Distances between labels of steps, of which there are no halves. */
-const WHOLE = Array.from({ length: 30 }, (_, place) => ([1, 2, 5][place % 3] ?? 1) * 10 ** Math.floor(place / 3));
 const FONT = "Inter, system-ui, sans-serif";
-
-/** A logarithmic axis leaves some of its lines without a label. */
-function yLabel(value: number | null): string {
-  return value === null ? "" : number(value, 3);
-}
 
 function seriesOptions(line: Line): uPlot.Series {
   return {

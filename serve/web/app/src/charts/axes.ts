@@ -1,4 +1,4 @@
-/** The x axis of a chart: what a point's place on it is, and how it is written. */
+/** The axes of a chart: what a point's place on the x axis is, and how places are labelled. */
 import type { Series } from "../api/series";
 import { count, duration, number } from "../format/format";
 
@@ -41,4 +41,30 @@ export function xOfStep(step: number, series: Series, scale: XScale): number | n
 export function formatX(axis: XAxis, value: number): string {
   if (axis === "time") return duration(value);
   return axis === "epoch" ? number(value, 3) : count(Math.round(value));
+}
+
+/** Distances that labels may have: whole steps, and round times. */
+const STEPS = Array.from({ length: 30 }, (_, place) => ([1, 2, 5][place % 3] ?? 1) * 10 ** Math.floor(place / 3));
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const SECONDS = [1, 2, 5, 10, 15, 30].flatMap((each) => [each, each * MINUTE]);
+const TIMES = [...SECONDS, ...[1, 2, 3, 6, 12].map((each) => each * HOUR), ...STEPS.map((each) => each * DAY)].sort((a, b) => a - b);
+
+/** Where the labels of an axis are, for uPlot: `incrs` between two of them, and `space`, the least number of pixels. */
+export function labelPlaces(axis: XAxis): { incrs?: number[]; space?: number } {
+  if (axis === "time") return { incrs: TIMES, space: 90 };
+  return axis === "step" ? { incrs: STEPS } : {};
+}
+
+const MOST_DIGITS = 12;
+
+/** Labels of the y axis, with as many digits as tell them apart. A logarithmic axis leaves some of its lines without one. */
+export function yLabels(values: (number | null)[]): string[] {
+  const known = values.filter((value) => value !== null);
+  const distance = Math.min(...known.slice(1).map((value, place) => Math.abs(value - (known[place] ?? 0))));
+  const isExact = (digits: number) => known.every((value) => Math.abs(Number(number(value, digits).replaceAll(",", "")) - value) <= distance / 20);
+  let digits = 3;
+  while (digits < MOST_DIGITS && !isExact(digits)) digits += 1;
+  return values.map((value) => (value === null ? "" : number(value, digits)));
 }
