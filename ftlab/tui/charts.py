@@ -72,16 +72,19 @@ def chart(
     if not plots:
         return [head, line((_nothing(curves, options), "muted"))]
     canvas = Canvas(max(4, width - LABEL_WIDTH - 1), max(1, height - 2 - has_labels))
-    x_range = _range([x for plot in plots for x in plot.xs])
+    x_range = _range([x for plot in plots for x in plot.xs], whole=options.axis is XAxis.STEP)
     y_range = _range([y for plot in plots for y in (*plot.raw, *plot.ys)])
     smooth = [plot for plot in plots if plot.curve.smooth]
     # The first curve is drawn last: where others cover it, it is seen.
     for plot in reversed(plots):
         _draw(canvas, plot, x_range, y_range, has_raw=options.smoothing > 0 and len(smooth) == 1)
     rows = [head]
+    labels = _y_labels(canvas.height, y_range, options)
     for place, spans in enumerate(canvas.rows()):
-        share = 1 - (place + 0.5) / canvas.height
-        rows.append((*_label(place, share, canvas.height, y_range, options), *spans))
+        label = (
+            fitted(labels[place], LABEL_WIDTH - 1, right=True) + " ┤" if place in labels else " " * LABEL_WIDTH + "│"
+        )
+        rows.append(((label, AXIS), *spans))
     rows.append(_axis_line(canvas, plots[0], x_range, marks, options))
     return [*rows, _axis_labels(canvas, x_range, options)] if has_labels else rows
 
@@ -120,16 +123,18 @@ def _title(title: str, plots: Sequence[_Plot], width: int) -> Line:
     return spread(line((title, "title")), line(*newest), width)
 
 
-def compact(value: float) -> str:
-    """Four significant digits, and a short exponent: `9.524e-6`."""
-    return re.sub(r"e([+-])0*(\d+)$", lambda found: f"e{found[1].strip('+')}{found[2]}", f"{value:.4g}")
+def compact(value: float, digits: int = 4) -> str:
+    """The significant digits, and a short exponent: `9.524e-6`. Below a million, whole numbers are written out."""
+    if 10**digits <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return re.sub(r"e([+-])0*(\d+)$", lambda found: f"e{found[1].strip('+')}{found[2]}", f"{value:.{digits}g}")
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest value; never the same, so that a constant is drawn in the middle."""
+def _range(values: Sequence[float], *, whole: bool = False) -> tuple[float, float]:
+    """Lowest and highest value; never the same, so that a constant, smoothed or not, is drawn in the middle."""
     low, high = min(values), max(values)
-    if low == high:
-        half = abs(low) / 10 or 0.5
+    if math.isclose(low, high):
+        half = 1 if whole else abs(low) / 10 or 0.5
         return low - half, high + half
     return low, high
 
@@ -158,21 +163,24 @@ def _place(value: float, bounds: tuple[float, float], count: int) -> int:
     return round((value - low) / (high - low) * (count - 1))
 
 
-def _label(place: int, share: float, height: int, y_range: tuple[float, float], options: ChartOptions) -> Line:
-    """The value at the top, at the bottom, and in the middle of a high chart."""
+def _y_labels(height: int, y_range: tuple[float, float], options: ChartOptions) -> dict[int, str]:
+    """The values at the top, at the bottom, and in the middle of a high chart, told apart by enough digits."""
     low, high = y_range
     shown: dict[int, float] = {0: high, height - 1: low}
     if height >= 7:
-        shown[height // 2] = low + (high - low) * share
-    if place not in shown:
-        return ((" " * LABEL_WIDTH + "│", AXIS),)
-    value = 10 ** shown[place] if options.log_y else shown[place]
-    return ((fitted(_tick(value), LABEL_WIDTH - 1, right=True) + " ┤", AXIS),)
+        middle = height // 2
+        shown[middle] = low + (high - low) * (1 - (middle + 0.5) / height)
+    labels: dict[int, str] = {}
+    for digits in range(3, LABEL_WIDTH - 1):
+        labels = {place: _tick(10**value if options.log_y else value, digits) for place, value in shown.items()}
+        if len(set(labels.values())) == len(labels):
+            break
+    return labels
 
 
-def _tick(value: float) -> str:
+def _tick(value: float, digits: int) -> str:
     """The value in at most seven characters."""
-    found = compact(float(f"{value:.3g}"))
+    found = compact(float(f"{value:.{digits}g}"), digits)
     return found if len(found) < LABEL_WIDTH else compact(float(f"{value:.1g}"))
 
 

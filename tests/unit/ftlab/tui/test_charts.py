@@ -61,7 +61,8 @@ def test_bars(share, filled):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1.54321e-8, "1.543e-8"), (12345.678, "1.235e4"), (0.25, "0.25"), (-3.0, "-3"), (0.0, "0")]
+    ("value", "text"),
+    [(1.54321e-8, "1.543e-8"), (12345.678, "12346"), (1234567.8, "1.235e6"), (0.25, "0.25"), (-3.0, "-3"), (0.0, "0")],
 )
 def test_numbers_have_a_short_exponent(value, text):
     assert compact(value) == text
@@ -83,6 +84,20 @@ def test_a_chart_fills_its_room_and_names_its_bounds():
     assert lines[5].startswith("      1 ┤")
     assert lines[5].endswith("⠤⣀")
     assert lines[7].split() == ["1", "step", "4"]
+
+
+def test_labels_have_as_many_digits_as_tell_them_apart():
+    lines = drawn_chart([6.2444, 6.2387], size=(40, 12), options=ChartOptions(smoothing=0.0))
+    assert [text.split(" ┤")[0].strip() for text in lines if "┤" in text] == ["6.244", "6.242", "6.239"]
+
+
+def test_a_single_step_is_in_the_middle_of_whole_steps():
+    assert drawn_chart([4])[7].split() == ["0", "step", "2"]
+
+
+def test_smoothing_leaves_a_constant_in_the_middle():
+    lines = drawn_chart([14201.2] * 5, options=ChartOptions(smoothing=0.61))
+    assert [text.split(" ┤")[0].strip() for text in lines if "┤" in text] == ["15600", "12800"]
 
 
 def test_a_chart_without_labels_has_more_room_for_curves():
