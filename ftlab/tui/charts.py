@@ -131,9 +131,9 @@ def compact(value: float, digits: int = 4) -> str:
 
 
 def _range(values: Sequence[float], *, whole: bool = False) -> tuple[float, float]:
-    """Lowest and highest value; never the same, so that a constant, smoothed or not, is drawn in the middle."""
+    """Lowest and highest value; never the same, so that a constant is drawn in the middle."""
     low, high = min(values), max(values)
-    if math.isclose(low, high):
+    if low == high:
         half = 1 if whole else abs(low) / 10 or 0.5
         return low - half, high + half
     return low, high

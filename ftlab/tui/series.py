@@ -59,13 +59,14 @@ def extended(series: Series, point: Point) -> Series:
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
     """Exponential moving average, corrected for the bias of its first values; a `weight` of 0 changes nothing.
 
-    As TensorBoard computes it: `s = weight * s + (1 - weight) * value`, divided by `1 - weight ** n`.
+    As in TensorBoard: `s = weight * s + (1 - weight) * value`, divided by `1 - weight ** n`; here without the rounding that
+    would make a constant vary.
     """
     average, factor, found = 0.0, 1.0, []
     for value in values:
-        average = weight * average + (1 - weight) * value
         factor *= weight
-        found.append(average / (1 - factor))
+        average += (1 - weight) / (1 - factor) * (value - average)
+        found.append(average)
     return found
 
 
