@@ -59,9 +59,11 @@ def extended(series: Series, point: Point) -> Series:
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
     """Exponential moving average, corrected for the bias of its first values; a `weight` of 0 changes nothing.
 
-    As in TensorBoard: `s = weight * s + (1 - weight) * value`, divided by `1 - weight ** n`; here without the rounding that
-    would make a constant vary.
+    As in TensorBoard: `s = weight * s + (1 - weight) * value`, divided by `1 - weight ** n`; here without the rounding
+    that would make a constant vary.
     """
+    if weight == 0:
+        return list(values)
     average, factor, found = 0.0, 1.0, []
     for value in values:
         factor *= weight
