@@ -1,8 +1,8 @@
 """Row 12: processor time and memory of the idle service / of a bare Ray head with its dashboard.
 
-Measured before the first job and after some, with the standby run ready, and once that has ended, each over a quiet
-minute. Memory is the proportional set size, which counts what several processes share once. Progress lines name the
-processes that cost most.
+Measured before the first job, after one and after many, with the standby run ready, and once that has ended, each over
+a quiet minute. Memory is the proportional set size, which counts what several processes share once. Progress lines name
+the processes that cost most.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, say
 from tests.bench.processes import environment
 from tests.bench.service import Service, own_service
-from tests.bench.workload import TINY, prepare
+from tests.bench.workload import TINY, Workload, prepare
 
 ROW = 12
 TITLE = "idle cost"
@@ -30,8 +30,8 @@ NEEDS_SERVICE = False
 
 WATCHED_S = 60.0
 QUICK_WATCHED_S = 20.0
-NUM_JOBS = 10
-QUICK_NUM_JOBS = 2
+NUM_JOBS = 200
+QUICK_NUM_JOBS = 3
 START_TIMEOUT_S = 60.0
 STANDBY_IDLE_S = 240
 """Longer than anything here waits while the standby run is measured."""
@@ -58,18 +58,33 @@ def run(bench: Bench) -> list[Measurement]:
             service.start()
             fresh = _settled(service, "before the first job", watched_s)
             work = prepare(service, bench.folder, TINY)
-            for number in range(num_jobs):
-                job = service.client.jobs.create(work.job(f"idle {number}", max_steps=2))
-                service.client.jobs.wait(job.id)
-            used = _settled(service, f"after {num_jobs} jobs", watched_s)
-            time.sleep(STANDBY_IDLE_S)
-            idle = _cost("without the standby run", service.processes, watched_s)
+            _finish_jobs(service, work, range(1))
+            once = _used(service, "after 1 job", watched_s)
+            _finish_jobs(service, work, range(1, num_jobs))
+            often = _used(service, f"after {num_jobs} jobs", watched_s)
     return [
         *_measurements("before the first job", fresh, bare, IDLE_GOALS),
-        *_measurements(f"after {num_jobs} jobs", used, bare, IDLE_GOALS),
-        *_measurements("without the standby run", idle, bare, IDLE_GOALS),
-        *_measurements(f"after {num_jobs} jobs / before the first", used, fresh, (GROWTH_GOAL, GROWTH_GOAL)),
+        *(line for when, cost in (once | often).items() for line in _measurements(when, cost, bare, IDLE_GOALS)),
+        *(
+            line
+            for (when, after), before in zip(often.items(), once.values(), strict=True)
+            for line in _measurements(f"{when} / after 1", after, before, (GROWTH_GOAL, GROWTH_GOAL))
+        ),
     ]
+
+
+def _finish_jobs(service: Service, work: Workload, numbers: range) -> None:
+    for number in numbers:
+        job = service.client.jobs.create(work.job(f"idle {number}", max_steps=2))
+        service.client.jobs.wait(job.id)
+
+
+def _used(service: Service, when: str, watched_s: float) -> dict[str, Cost]:
+    """With the standby run, then without it."""
+    with_standby = _settled(service, when, watched_s)
+    time.sleep(STANDBY_IDLE_S)
+    without = f"{when}, without the standby run"
+    return {when: with_standby, without: _cost(without, service.processes, watched_s)}
 
 
 def _measurements(when: str, ours: Cost, baseline: Cost, goals: tuple[Goal, Goal]) -> list[Measurement]:

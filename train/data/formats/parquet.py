@@ -1,5 +1,9 @@
 """Rows of a Parquet file, a few at a time."""
 
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -7,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftlab.files import check_space
-from train.data.formats import jsonl
+from train.data.formats import jsonl, parquet_process
 from train.data.formats.jsonl import Parsed, too_long
 from train.data.formats.source import (
     MAX_UNPACKED_BYTES,
@@ -22,33 +26,28 @@ from train.data.rows.errors import DatasetInvalidError, RowError, Rule, shown_na
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH_ROWS = 64
-"""Rows decoded at once: few, as each may be a huge value from a dictionary."""
-BATCH_BYTES = 16 * 1024**2
+
+MEMORY_BYTES = 4 * 1024**3
+"""Address space of the process that reads a file; ordinary files need a tenth of it."""
 
 
 def parse_parquet(path: Path) -> Iterator[Parsed]:
     """Number each row from 1. Raise `DatasetInvalidError` when the file has no readable footer."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     number = 0
     with _seekable(path) as plain:
         try:
-            with parquet.ParquetFile(plain) as file:
-                limit = max(plain.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES)
-                _refuse_bomb(file.metadata, min(limit, MAX_UNPACKED_BYTES))
-                _refuse_repeated_name(file.schema_arrow)
-                for batch in _batches(file):
-                    for value in _values(batch):
-                        number += 1
-                        yield number, value
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            if getattr(error, "errno", None) is not None:
-                raise
+            for batch in _batches(plain):
+                for value in _values(batch):
+                    number += 1
+                    yield number, value
+        except _DamagedError:
             if not number:
                 raise DatasetInvalidError(f"The Parquet file is damaged or cut off. [{Rule.DAMAGED_FILE}]") from None
             yield number + 1, RowError(Rule.DAMAGED_FILE, "The Parquet file is damaged here.")
+
+
+class _DamagedError(Exception):
+    """The Parquet file cannot be read, or not from here on."""
 
 
 @contextmanager
@@ -85,40 +84,51 @@ def _refuse_repeated_name(fields: "Iterable[pa.Field]", place: str = "") -> None
             _refuse_repeated_name(inner, place or field.name)
 
 
-def _refuse_bomb(metadata: Any, limit: int) -> None:
-    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    if size > limit:
-        raise _bomb(limit)
+def _batches(path: Path) -> Iterator["pa.RecordBatch"]:
+    """What another process reads of the file: no file can end this one, or take its memory."""
+    import pyarrow as pa
 
-
-def _bomb(limit: int) -> DatasetInvalidError:
-    error = unpacked_too_large(limit)
-    return DatasetInvalidError(f"{error.message} [{error.rule}]")
-
-
-def _batches(file: Any) -> Iterator["pa.RecordBatch"]:
-    num_bytes = 0
-    for i in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(i)
-        row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
-        size = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
-        for batch in file.iter_batches(batch_size=size, row_groups=[i], use_threads=False):
-            num_bytes += batch.nbytes
-            if num_bytes > MAX_UNPACKED_BYTES:
-                raise _bomb(MAX_UNPACKED_BYTES)
-            yield batch
+    limit = min(max(path.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES), MAX_UNPACKED_BYTES)
+    limits = jsonl.MAX_ROW_BYTES, limit, MEMORY_BYTES
+    command = [sys.executable, "-P", parquet_process.__file__, str(path), *map(str, limits)]
+    is_whole = False
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        try:
+            with suppress(pa.ArrowException, OSError), pa.ipc.open_stream(reader.stdout) as stream:
+                _refuse_repeated_name(stream.schema)
+                yield from stream
+                is_whole = True
+            while reader.stdout.read(parquet_process.BUFFER_BYTES):
+                pass  # it would wait for a reader
+            status = reader.wait()
+        finally:
+            reader.kill()
+    if status == parquet_process.TOO_LARGE:
+        error = unpacked_too_large(limit)
+        raise DatasetInvalidError(f"{error.message} [{error.rule}]")
+    if status in (parquet_process.NO_MEMORY, -signal.SIGKILL):
+        raise DatasetInvalidError(
+            f"Reading the Parquet file takes more than {MEMORY_BYTES // 1024**3} GiB of memory; write "
+            f"it again with smaller pages, or as JSONL. [{Rule.TOO_LARGE_UNPACKED}]"
+        )
+    if status > parquet_process.ERRNO:
+        raise OSError(status - parquet_process.ERRNO, os.strerror(status - parquet_process.ERRNO), str(path))
+    if status > 0 and status != parquet_process.DAMAGED:
+        raise RuntimeError(f"The process that reads Parquet files ended with status {status}; the log says why.")
+    if status or not is_whole:
+        raise _DamagedError
 
 
 def _values(batch: "pa.RecordBatch") -> list[Any]:
-    if batch.nbytes <= jsonl.MAX_ROW_BYTES:
-        with suppress(UnicodeDecodeError, ValueError, OverflowError):
-            return _to_rows(batch)
+    if not batch.num_rows:
+        return [too_long("row")]
+    with suppress(UnicodeDecodeError, ValueError, OverflowError):
+        return _to_rows(batch)
     return [_value(batch.slice(i, 1)) for i in range(batch.num_rows)]
 
 
 def _value(row: "pa.RecordBatch") -> Any:
-    if row.nbytes > jsonl.MAX_ROW_BYTES:
-        return too_long("row")
     try:
         return _to_rows(row)[0]
     except UnicodeDecodeError:

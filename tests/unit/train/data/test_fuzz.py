@@ -141,7 +141,7 @@ def parquet_bytes() -> bytes:
     return sink.getvalue()
 
 
-@FUZZ
+@settings(FUZZ, max_examples=10)  # each starts processes
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.binary(min_size=1, max_size=4)), max_size=3),
     cut=st.integers(0, 400),

@@ -3,12 +3,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from train.data.convert import convert
-from train.data.formats import jsonl
+from train.data.formats import jsonl, parquet_process
 from train.data.formats import parquet as reading
 from train.data.formats.parquet import parse_parquet
 from train.data.rows.canonical import CanonicalFile
@@ -116,6 +117,50 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "MAX_UNPACKED_BYTES", 1024**2)
     with pytest.raises(DatasetInvalidError, match=r"\[too_large_unpacked\]"):
         list(parse_parquet(source))
+
+
+def test_one_huge_value_in_every_row_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file has a few hundred bytes, and its rows take what no row should."""
+    texts = pa.DictionaryArray.from_arrays([0] * 64, ["x" * 10 * 1024**2])
+    source = write(tmp_path, pa.table({"text": texts}), compression="zstd", store_schema=False)
+    monkeypatch.setattr(reading, "MEMORY_BYTES", 600 * 1024**2)
+    with pytest.raises(DatasetInvalidError, match=r"takes more than .* of memory.* \[too_large_unpacked\]"):
+        list(parse_parquet(source))
+
+
+@pytest.mark.parametrize("ending", ["os.abort()", "sys.exit(1)"])
+def test_a_process_that_dies_over_a_file_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str):
+    """As Arrow's does over some damaged files; whatever is no fault of the file is not called one."""
+    (tmp_path / "dying.py").write_text(f"import os, sys; {ending}")
+    monkeypatch.setattr(parquet_process, "__file__", str(tmp_path / "dying.py"))
+    expected = DatasetInvalidError if "abort" in ending else RuntimeError
+    with pytest.raises(expected):
+        list(parse_parquet(write(tmp_path, pa.table({"text": ["a"]}))))
+
+
+def test_the_process_ends_with_its_reader(tmp_path: Path):
+    rows = parse_parquet(write(tmp_path, pa.table({"text": ["a" * 1000] * 100_000})))
+    assert next(rows) == (1, {"text": "a" * 1000})
+    (process,) = psutil.Process().children()
+    rows.close()
+    assert not process.is_running()
+
+
+def test_columns_of_any_type_come_as_they_are(tmp_path: Path):
+    columns = {
+        "text": pa.array(["a", None, "a"]).dictionary_encode(),
+        "numbers": pa.array([[1.5], [], None], pa.large_list(pa.float32())),
+        "map": pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int8())),
+        "bytes": pa.array([b"\x00", None, b"a"], pa.binary(1)),
+        "nothing": pa.nulls(3),
+        "decimal": pa.array([1, None, 2], pa.decimal128(5, 2)),
+    }
+    source = write(tmp_path, pa.table(columns))
+    with parquet.ParquetFile(source) as file:
+        expected = file.read().drop_columns(["numbers", "map"]).to_pylist()
+    found = [value for _, value in parse_parquet(source)]
+    assert [{name: row[name] for name in expected[0]} for row in found] == expected
+    assert [(row["numbers"], row["map"]) for row in found] == [([1.5], [("k", 1)]), ([], []), (None, None)]
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path):
