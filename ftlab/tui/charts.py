@@ -164,7 +164,7 @@ def _place(value: float, bounds: tuple[float, float], count: int) -> int:
 
 
 def _y_labels(height: int, y_range: tuple[float, float], options: ChartOptions) -> dict[int, str]:
-    """The values at the top, at the bottom, and in the middle of a high chart, told apart by enough digits."""
+    """The values at the top, at the bottom, and in the middle of a high chart, with enough digits to differ."""
     low, high = y_range
     shown: dict[int, float] = {0: high, height - 1: low}
     if height >= 7:
