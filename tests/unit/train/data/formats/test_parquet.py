@@ -141,7 +141,7 @@ def test_a_process_that_dies_over_a_file_ends_no_other(tmp_path: Path, monkeypat
 def test_the_process_ends_with_its_reader(tmp_path: Path):
     rows = parse_parquet(write(tmp_path, pa.table({"text": ["a" * 1000] * 100_000})))
     assert next(rows) == (1, {"text": "a" * 1000})
-    (process,) = psutil.Process().children()
+    (process,) = (each for each in psutil.Process().children() if parquet_process.__file__ in each.cmdline())
     rows.close()
     assert not process.is_running()
 
