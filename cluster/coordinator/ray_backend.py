@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any, Protocol
 
 import ray
@@ -93,12 +94,10 @@ class RayCluster:
         }
 
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
-        from cluster.runs.driver import StartedRunDriver
-
         # A standby run may get a job of either kind.
         on_cpu = not (shape.gpus_per_worker if shape else any(node.gpus for node in self.fleet().nodes))
         (
-            ray.remote(StartedRunDriver)
+            _driver_class()
             .options(
                 name=name,
                 namespace=NAMESPACE,
@@ -152,3 +151,11 @@ class RayCluster:
             return NamedActor(name).call(method, *arguments, timeout_s=CALL_TIMEOUT_S)
         except ActorUnreachableError as error:
             raise DriverLostError(str(error)) from error
+
+
+@cache
+def _driver_class() -> Any:
+    """The class of all run drivers: Ray keeps each one that it is given, here and in its head."""
+    from cluster.runs.driver import StartedRunDriver
+
+    return ray.remote(StartedRunDriver)

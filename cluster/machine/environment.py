@@ -11,6 +11,8 @@ from ftlab.settings import Settings
 
 PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 """`1` where Ray Train notifies runs that one of their machines is about to be shut down."""
+RAY_METRICS = "RAY_enable_metrics_collection"
+"""`1` where Prometheus fetches Ray's own metrics: where nobody does, they grow with each process that ever ran."""
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,8 +45,12 @@ RAY_DEFAULTS = {
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
     "METRICS_RECORD_INTERVAL_S": "15",
-    # How often each process of Ray sends its metrics to the agent, from which Prometheus may fetch them.
+    # How often each process of Ray sends its metrics to the agent, where they are exported.
     "RAY_metrics_report_interval_ms": "30000",
+    # What Ray remembers of processes, actors and calls that have ended; by default 100,000 of each.
+    "RAY_maximum_gcs_destroyed_actor_cached_count": "50",
+    "RAY_maximum_gcs_dead_worker_cached_count": "50",
+    "RAY_task_events_max_num_task_in_gcs": "500",
     # Ray times each of its own events, a hundred per second and process, for a summary in its log that nobody reads.
     "RAY_event_stats": "0",
     # How often Ray checks for idle workers, a full disk, a full object store, pulls that have to be repeated, the load
@@ -55,8 +61,8 @@ RAY_DEFAULTS = {
     "RAY_object_manager_timer_freq_ms": "1000",
     "RAY_gcs_pull_resource_loads_period_milliseconds": "10000",
     "RAY_io_context_monitor_probe_interval_ms": "10000",
-    # Workers do without pandas and PyArrow until they use them.
-    "RAY_preload_python_modules": "cluster.machine.lean_ray",
+    # Workers do without pandas and PyArrow until they use them, and end without the part of an exit that can hang.
+    "RAY_preload_python_modules": "cluster.machine.lean_ray,cluster.machine.worker_exit",
     # Looking for plugins of pydantic reads the metadata of every installed package, in every process.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -91,6 +97,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # One machine is not drained, and the watcher would be one more process per run: where machines come and go,
         # the environment of the service switches it on.
         PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0"),
+        RAY_METRICS: os.environ.get(RAY_METRICS, "0"),
         "RAY_AUTH_TOKEN_PATH": str(token_file(settings)),
         "RAY_ADDRESS": f"127.0.0.1:{settings.ray_port}",
         "RAY_API_SERVER_ADDRESS": settings.dashboard_url,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.machine.environment import RAY_DEFAULTS, ensure_token, ray_environment, token_file
+from cluster.machine.environment import RAY_DEFAULTS, RAY_METRICS, ensure_token, ray_environment, token_file
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
@@ -53,6 +53,15 @@ def test_ray_knows_the_settings():
     }
     for place, file in places.items():
         text = file.read_bytes()
-        names = [place.sub("", name) for name in RAY_DEFAULTS if place.match(name)]
+        names = [place.sub("", name) for name in (*RAY_DEFAULTS, RAY_METRICS) if place.match(name)]
         assert names
         assert [name for name in names if name.encode() not in text] == []
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
+def test_ray_exports_its_metrics_where_the_environment_says_so(settings, monkeypatch, given, expected):
+    """Where nobody fetches them, the agent keeps those of every process that ever ran."""
+    monkeypatch.delenv(RAY_METRICS, raising=False)
+    if given:
+        monkeypatch.setenv(RAY_METRICS, given)
+    assert ray_environment(settings)[RAY_METRICS] == expected
