@@ -11,8 +11,9 @@ COMPILE = $(BIN)/python -m compileall -q --workers 0 -x '$(HARDLY_IMPORTED)' $(V
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
-PARALLEL := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
-# A process holds torch, about 1 GB, and the fixtures of the files it was given.
+PARALLEL := -n 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+# A process holds torch, about 1 GB, and the fixtures of the files it was given. Tests wait for a third of their time, so
+# two cores take four processes.
 STARTS := tests/e2e/test_readme.py tests/e2e/test_keys.py
 # Without kept bytecode, every process of the tests compiles the modules and rewrites the asserts again.
 unexport PYTHONDONTWRITEBYTECODE
