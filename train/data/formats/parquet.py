@@ -26,7 +26,6 @@ from train.data.rows.errors import DatasetInvalidError, RowError, Rule, shown_na
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 MEMORY_BYTES = 4 * 1024**3
 """Address space of the process that reads a file; ordinary files need a tenth of it."""
 
@@ -89,7 +88,8 @@ def _batches(path: Path) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
 
     limit = min(max(path.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES), MAX_UNPACKED_BYTES)
-    limits = jsonl.MAX_ROW_BYTES, limit, MEMORY_BYTES
+    # A long text that many rows have is encoded once, so the decoded rows may be far larger than the file.
+    limits = jsonl.MAX_ROW_BYTES, limit, MAX_UNPACKED_BYTES, MEMORY_BYTES
     command = [sys.executable, "-P", parquet_process.__file__, str(path), *map(str, limits)]
     is_whole = False
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as reader:

@@ -1,8 +1,9 @@
-"""Reads a Parquet file in a process of its own: `python -P parquet_process.py FILE MAX_ROW_BYTES MAX_BYTES MEMORY`.
+"""Reads a Parquet file in a process of its own: `python -P parquet_process.py FILE ROW ENCODED DECODED MEMORY`.
 
-Arrow ends its process over some damaged files, and a small file may need any amount of memory to be read. The rows go
-to standard output as an Arrow stream, a few in a batch; a batch without rows stands for a row that is too long. The
-exit status says how it ended; a death by signal counts as damage.
+The numbers are the limits in bytes of a row, of all encoded and of all decoded rows, and of the process. Arrow ends its
+process over some damaged files, and a small file may need any amount of memory to be read. The rows go to standard
+output as an Arrow stream, a few in a batch; a batch without rows stands for a row that is too long. The exit status
+says how it ended; a death by signal counts as damage.
 """
 
 import os
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 DAMAGED, TOO_LARGE, NO_MEMORY = 10, 11, 12
-"""Exit statuses: the file is damaged; its rows are more than `MAX_BYTES`; reading it takes too much memory."""
+"""Exit statuses: the file is damaged; its rows are too large in all; reading it takes too much memory."""
 ERRNO = 100
 """Added to the number of an error of the system, such as a failing disk: the exit status."""
 BATCH_ROWS = 64
@@ -25,7 +26,7 @@ BATCH_BYTES = 16 * 1024**2
 BUFFER_BYTES = 1024**2
 
 
-def main(path: str, max_row_bytes: int, max_bytes: int, memory_bytes: int) -> int:
+def main(path: str, max_row_bytes: int, max_encoded_bytes: int, max_bytes: int, memory_bytes: int) -> int:
     """Write the rows of the file to standard output; return the exit status."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space that they do not use
@@ -34,7 +35,8 @@ def main(path: str, max_row_bytes: int, max_bytes: int, memory_bytes: int) -> in
 
     try:
         with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
-            if sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)) > max_bytes:
+            groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            if sum(group.total_byte_size for group in groups) > max_encoded_bytes:
                 return TOO_LARGE
             with pa.ipc.new_stream(sys.stdout.buffer, file.schema_arrow) as out:
                 num_bytes = 0

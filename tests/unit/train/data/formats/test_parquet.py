@@ -119,6 +119,14 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         list(parse_parquet(source))
 
 
+def test_a_text_that_every_row_repeats_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Such as a long system prompt, of which Parquet keeps one copy."""
+    monkeypatch.setattr(reading, "MIN_UNPACKED_BYTES", 1024**2)
+    source = write(tmp_path, pa.table({"text": ["x" * 10_000] * 1000}), compression="zstd")
+    assert source.stat().st_size < 10_000
+    assert len(list(parse_parquet(source))) == 1000
+
+
 def test_one_huge_value_in_every_row_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The file has a few hundred bytes, and its rows take what no row should."""
     texts = pa.DictionaryArray.from_arrays([0] * 64, ["x" * 10 * 1024**2])
