@@ -100,7 +100,7 @@ def _batches(path: Path) -> Iterator["pa.RecordBatch"]:
                 yield from stream
                 is_whole = True
             while reader.stdout.read(parquet_process.BUFFER_BYTES):
-                pass  # it would wait for a reader
+                pass  # until all is read, the process waits
             status = reader.wait()
         finally:
             reader.kill()
@@ -109,8 +109,8 @@ def _batches(path: Path) -> Iterator["pa.RecordBatch"]:
         raise DatasetInvalidError(f"{error.message} [{error.rule}]")
     if status in (parquet_process.NO_MEMORY, -signal.SIGKILL):
         raise DatasetInvalidError(
-            f"Reading the Parquet file takes more than {MEMORY_BYTES // 1024**3} GiB of memory; write "
-            f"it again with smaller pages, or as JSONL. [{Rule.TOO_LARGE_UNPACKED}]"
+            f"Reading the Parquet file takes more than {MEMORY_BYTES // 1024**3} GiB of memory; write it again with "
+            f"smaller pages, or as JSONL. [{Rule.TOO_LARGE_UNPACKED}]"
         )
     if status > parquet_process.ERRNO:
         raise OSError(status - parquet_process.ERRNO, os.strerror(status - parquet_process.ERRNO), str(path))
