@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -92,9 +93,21 @@ def poisoned(job: Job, link: Link) -> None:
 
 
 def diverged(job: Job, link: Link) -> None:
-    job.train(
-        link, training={"learning_rate": 1.0, "optim": "sgd", "max_grad_norm": 0, "max_steps": 400}, tuning="full"
-    )
+    """The update of step 45 makes the weights infinite, before any loss is.
+
+    Without this, the processor's rounding would decide whether the loss or the weights are the first.
+    """
+    update, updates = torch.optim.SGD.step, count(1)
+
+    def overflowing(self: torch.optim.SGD, *inputs: Any) -> Any:
+        loss = update(self, *inputs)
+        if next(updates) == 45:
+            self.param_groups[0]["params"][0].data.fill_(math.inf)
+        return loss
+
+    training = {"learning_rate": 1.0, "optim": "sgd", "max_grad_norm": 0, "max_steps": 400, "save_steps": 45}
+    with patch.object(torch.optim.SGD, "step", overflowing):
+        job.train(link, training=training, tuning="full")
 
 
 def unsaved(job: Job, link: Link) -> None:
