@@ -52,7 +52,7 @@ def test_the_life_of_an_engine(chat_lab: Lab, tmp_path: Path) -> None:
     impatient = strict.with_options(max_retries=0)
     with chat_lab.client() as client:
         dataset = client.datasets.upload(file)
-        training = {"learning_rate": 0.02}
+        training = {"learning_rate": 0.01}  # with 0.02, the answers are empty on some processors
         tuned = client.jobs.create(tiny_job(dataset, name="sums", max_steps=40, training=training))
         client.jobs.wait(tuned.id, timeout_s=PATIENT_S)
 
