@@ -51,7 +51,7 @@ from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, rea
 from train.loop.sharded_training import ShardedTraining, local, reshard
 from train.model.generation import write_settings_of_adapter
 from train.model.initial_adapter import InitialAdapter, load_trained
-from train.model.load import undo_cast
+from train.model.trained_precision import train_in_float32
 from train.plan import StopKind
 from train.row_order import SegmentSampler
 from train.row_schedule import RowSchedule, Segment
@@ -84,7 +84,6 @@ class ExactResume(ShardedTraining):
         schedule: RowSchedule,
         run_callback: RunCallback,
         resume_from: Path | None,
-        is_quantised: bool,
         is_sharded: bool = False,
         sampler: PromptSampler | None = None,
         peft_config: LoraConfig | None = None,
@@ -105,8 +104,8 @@ class ExactResume(ShardedTraining):
             peft_config.init_lora_weights = True
         super().__init__(model, callbacks=[run_callback], peft_config=peft_config, **options)
         self.remove_callback(PrinterCallback)
-        if is_quantised:
-            undo_cast(self.model, loaded if isinstance(model, PeftModel) else {})
+        if isinstance(self.model, PeftModel):
+            train_in_float32(self.model, loaded if isinstance(model, PeftModel) else {})
         self._initial_adapter = self._cut_adapter(init) if isinstance(init, str) else None
 
     def _cut_adapter(self, init: str) -> InitialAdapter:

@@ -43,7 +43,6 @@ class TrainerInputs:
             "run_callback": self.callback,
             "resume_from": self.resume_from,
             "sampler": self.sampler,
-            "is_quantised": config.quantised_by is not None,
             "is_sharded": config.resources.sharding == "fsdp",
             "train_dataset": self.train_set,
             "eval_dataset": self.eval_set,

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.utils.other import ModulesToSaveWrapper
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -28,6 +27,7 @@ from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
 from train.model.preflight import ModelUse, check_devices, check_modules
 from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, has_own_head, is_reward_adapter
+from train.model.trained_precision import load_in_float32
 
 AnyModel = TypeVar("AnyModel", bound=torch.nn.Module)
 
@@ -238,6 +238,8 @@ def _load_adapter(model: PreTrainedModel, folder: Path, config: JobConfig, *, is
         has_head = not config.method.scores_texts or is_reward_adapter(folder)
         if has_head:
             adapted: PeftModel = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+            if is_trainable:
+                load_in_float32(adapted, stored)
             missing = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - stored.keys()
         else:
             adapted = _with_new_head(model, folder, is_trainable=is_trainable)
@@ -316,23 +318,6 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
-
-
-def undo_cast(model: torch.nn.Module, loaded: Mapping[str, torch.Tensor]) -> None:
-    """Undo TRL's cast of what is trained on quantised weights to bfloat16.
-
-    PEFT loads a checkpoint's adapters as float32, so a resume would continue with a precision other than the one it
-    started with; and the small updates of AdamW get lost in bfloat16. `loaded` are the weights by their names that were
-    loaded before, of an adapter that is continued; those of `lora.modules_to_save` are otherwise copied from the base.
-    """
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            weight.data = loaded[name] if name in loaded else weight.data.float()
-    for module in () if loaded else model.modules():
-        if isinstance(module, ModulesToSaveWrapper):
-            [trained] = module.modules_to_save.values()
-            for weight, original in zip(trained.parameters(), module.original_module.parameters(), strict=True):
-                weight.data = original.data.clone()
 
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:

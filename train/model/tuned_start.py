@@ -20,6 +20,9 @@ from train.model.preflight import (
 from train.model.reward_head import check_files, check_method
 from train.plan import LocalBase
 
+_LOST_UPDATES = {"bfloat16": "0.4 %", "float16": "0.05 %"}
+"""Share of a weight below which an update may leave it as it is: half the distance between two numbers of the type."""
+
 
 def fit_to_folder(
     config: JobConfig, name: str, folder: Path, local_base: LocalBase | None, models_folder: Path
@@ -32,7 +35,7 @@ def fit_to_folder(
     adapter = adapter_settings(folder)
     if adapter is None:
         check_use(ModelUse.of(config), facts_of(folder))
-        return config, unused_notices(config)
+        return config, setting_notices(config)
     base = base_facts(folder, local_base, models_folder)
     if base is not None:
         check_method(config.method, base)
@@ -47,16 +50,23 @@ def continue_adapter(
         message = (
             f"{name} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
         )
-        return config, (*unused_notices(config), NoticePayload(code="adapter_merged", message=message))
+        return config, (*setting_notices(config), NoticePayload(code="adapter_merged", message=message))
     check_divergence_of_adapter(config)
     check_sharding_of_adapter(config)
     config = with_adapter_settings(config, adapter, base.layers if base else None)
-    return config, unused_notices(config)  # those of the adapter too
+    return config, setting_notices(config)  # those of the adapter too
 
 
-def unused_notices(config: JobConfig) -> tuple[NoticePayload, ...]:
-    """Notices about settings that have no effect."""
-    return tuple(NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config))
+def setting_notices(config: JobConfig) -> tuple[NoticePayload, ...]:
+    """Notices about settings that have no effect, and about one that loses a part of the training."""
+    notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
+    if config.tuning == "full" and (lost := _LOST_UPDATES.get(config.training.dtype)):
+        message = (
+            f"With tuning 'full' and training.dtype '{config.training.dtype}', an update that is smaller than about "
+            f"{lost} of its weight is lost in rounding. With training.dtype 'auto', the weights are trained in float32."
+        )
+        notices.append(NoticePayload(code="updates_rounded", message=message))
+    return tuple(notices)
 
 
 def base_facts(folder: Path, local_base: LocalBase | None, models_folder: Path) -> ModelFacts | None:

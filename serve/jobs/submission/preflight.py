@@ -16,7 +16,7 @@ from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.folder import facts_of
 from train.model.preflight import ModelUse, check_devices, check_use
 from train.model.reward_head import check_method, no_language_model
-from train.model.tuned_start import base_facts, continue_adapter, fit_to_folder, unused_notices
+from train.model.tuned_start import base_facts, continue_adapter, fit_to_folder, setting_notices
 from train.rewards import checked_rewards
 
 
@@ -63,7 +63,7 @@ def preflight(
         return Start(model, config, found)
     if model.ref.kind in ("hub", "path"):
         check_use(ModelUse.of(config), model.facts)
-        return Start(model, config, unused_notices(config))
+        return Start(model, config, setting_notices(config))
     with services.store.read() as tx:
         tuned = find_tuned(model.ref, tx, services.settings, owner)
     assert tuned is not None
@@ -86,7 +86,7 @@ def _before_delivery(services: Services, owner: str, config: JobConfig, model: C
         raise no_language_model(config.method, f"the model of job {parent.name!r}")
     if expected.adapter is None:
         check_use(ModelUse.of(config), facts)
-        fitted = config, unused_notices(config)
+        fitted = config, setting_notices(config)
     else:
         if facts is not None:
             check_method(config.method, facts)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -41,6 +41,10 @@ KINDS = [
     pytest.param({"lora": LORA | {"init_lora_weights": "olora"}}, id="olora"),
     pytest.param({"lora": LORA | WHOLE | {"init_lora_weights": "pissa"}}, id="whole modules pissa"),
 ]
+KINDS_OF_16_BITS = [
+    pytest.param({"lora": LORA | WHOLE, "training": {"dtype": "bfloat16"}}, id="whole modules bfloat16"),
+    pytest.param({"lora": LORA | WHOLE, "training": {"dtype": "bfloat16", "bf16": True}}, id="whole modules autocast"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -57,20 +61,20 @@ def whole(config: dict[str, Any], train_once: Callable[..., Trained]) -> Trained
     return train_once(**config)
 
 
-@pytest.mark.parametrize("config", KINDS)
+@pytest.mark.parametrize("config", KINDS + KINDS_OF_16_BITS)
 def test_the_delivered_files_have_the_loss_that_was_measured(whole: Trained, config: dict[str, Any]):
     link, outcome = whole.link, whole.outcome
     for code in ("final_eval_differs", "final_eval_failed", "final_eval_skipped"):
         assert link.notices(code) == []
     assert outcome.delivered_step is not None
     measured, [final] = link.series("eval_loss"), link.series("final_eval_loss").values()
-    is_quantised = whole.job.plan(**config).config.quantised_by is not None
-    tolerance = LOW_PRECISION_TOLERANCE if is_quantised else FLOAT32_TOLERANCE
+    is_rounded = whole.job.plan(**config).config.quantised_by is not None or "training" in config
+    tolerance = LOW_PRECISION_TOLERANCE if is_rounded else FLOAT32_TOLERANCE
     assert final == pytest.approx(measured[outcome.delivered_step], rel=tolerance, abs=tolerance)
     assert measured[0] > final + 0.1, "the base model alone would differ"
 
 
-@pytest.mark.parametrize("config", KINDS)
+@pytest.mark.parametrize("config", KINDS + KINDS_OF_16_BITS)
 def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
     job: Job, whole: Trained, config: dict[str, Any]
 ):
@@ -82,6 +86,28 @@ def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(
     assert crashed.series("loss") | resumed.series("loss") == whole.link.series("loss")
     assert resumed.series("eval_loss")[8] == whole.link.series("eval_loss")[8]
     assert job.weights_sha256 == whole.job.weights_sha256
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"dtype": "bfloat16", "bf16": True}])
+def test_small_updates_of_whole_modules_are_not_lost_in_the_rounding_of_the_base_model(job: Job, options: dict):
+    job.train(lora=LORA | WHOLE, training=options | {"learning_rate": 1e-6})
+    base, tuned = load_file(job.models / "org--tiny" / "model.safetensors"), adapter_weights(job)
+    for name in ("lm_head.weight", "model.norm.weight"):
+        changed = tuned[f"base_model.model.{name}"] != base[name].bfloat16().float()
+        assert changed.float().mean() > 0.9, "bfloat16 would have lost all of them"
+
+
+def test_a_continued_adapter_keeps_its_whole_modules_to_the_last_bit(job: Job):
+    config = {"lora": LORA | WHOLE, "training": {"dtype": "bfloat16"}}
+    job.train(**config)
+    base = find_model(str(job.folder / "model"), job.models)
+    model = load_model(base, job.plan(**config).config, use_cuda=False)
+    state = get_peft_model_state_dict(model)
+    assert all(torch.equal(state[name], weight) for name, weight in adapter_weights(job).items())
+
+
+def adapter_weights(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(job.folder / "model" / "adapter_model.safetensors")
 
 
 def plain_trl(job: Job, config: dict[str, Any], adapter: Path | None = None) -> dict[int, float]:

@@ -23,6 +23,8 @@ NOTICE = (
     "workers (fsdp)."
 )
 
+WITH_NORM = {"r": 4, "lora_alpha": 8, "modules_to_save": ["model.norm"]}
+
 
 @pytest.fixture
 def jobs(tmp_path: Path, models: Path) -> list[Job]:
@@ -105,15 +107,20 @@ def test_two_workers_that_divide_the_weights(jobs: list[Job], tmp_path: Path) ->
     [
         ({**FULL, "training": SLOWLY | {"gradient_checkpointing": True}}, 1e-5),
         ({**FULL, "training": SLOWLY, "method": {"max_length": 64, "label_smoothing_factor": 0.1}}, 1e-5),
-        ({"lora": {"r": 4, "lora_alpha": 8, "use_dora": True, "modules_to_save": ["model.norm"]}}, 1e-5),
+        ({"lora": WITH_NORM | {"use_dora": True}}, 1e-5),
         ({"lora": {"r": 4, "lora_alpha": 8, "init_lora_weights": "pissa"}}, 1e-5),
         ({"training": {"optim": "sgd"}}, 1e-5),
         ({**FULL, "training": SLOWLY | {"bf16": True}}, 3e-2),
         ({"training": {"dtype": "bfloat16"}}, 3e-2),
         ({"method": {"type": "dpo", "max_length": 64}}, 1e-5),
         ({"method": {"type": "reward", "max_length": 64}}, 1e-5),
+        ({"training": {"dtype": "bfloat16"}, "lora": WITH_NORM}, 3e-2),
+        ({"training": {"dtype": "bfloat16"}, "method": {"type": "reward", "max_length": 64}}, 3e-2),
     ],
-    ids=["recomputed", "smoothing", "dora", "pissa", "sgd", "bf16", "bfloat16", "dpo", "reward"],
+    ids=[
+        *("recomputed", "smoothing", "dora", "pissa", "sgd", "bf16", "bfloat16", "dpo", "reward"),
+        *("whole module beside bfloat16", "reward beside bfloat16"),
+    ],
 )
 def test_other_jobs_with_divided_weights(
     jobs: list[Job], tmp_path: Path, config: dict[str, Any], tolerance: float

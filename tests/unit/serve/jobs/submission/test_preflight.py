@@ -64,6 +64,15 @@ def test_a_setting_without_effect_is_a_notice(client, here):
     assert "lora is not used" in notices(client, job)["setting_unused"]
 
 
+def test_full_fine_tuning_of_16_bit_weights_is_told_that_small_updates_are_lost(client, here):
+    dtypes = ("auto", "float32", "bfloat16")
+    jobs = [client.post(JOBS, json=here | {"tuning": "full", "training": {"dtype": dtype}}).json() for dtype in dtypes]
+    adapter = client.post(JOBS, json=here | {"training": {"dtype": "bfloat16"}}).json()
+    *others, rounded = [notices(client, job).get("updates_rounded") for job in (*jobs[:2], adapter, jobs[2])]
+    assert others == [None] * 3
+    assert "smaller than about 0.4 % of its weight" in rounded
+
+
 def test_a_job_on_an_adapter_has_the_settings_of_the_adapter(client, adapter):
     job = client.post(JOBS, json=adapter).json()
     for config in (job["config"], job["resolved_config"]):
