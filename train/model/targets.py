@@ -20,7 +20,8 @@ def check_targets(targets: str | Sequence[str], modules: Mapping[str, bool], *, 
     """Raise `InvalidRequestError` (`invalid_config`) unless every target names layers that LoRA can adapt.
 
     `modules` are those of the model, and whether LoRA can adapt each of them. Adapters on tied embeddings are refused:
-    input and output would differ once such an adapter is merged.
+    input and output would differ once such an adapter is merged. So is one on the output layer: TRL multiplies with the
+    weights of that layer outside of its module, and would never train the adapter.
     """
     if isinstance(targets, str):
         return
@@ -48,6 +49,13 @@ def check_targets(targets: str | Sequence[str], modules: Mapping[str, bool], *, 
         raise _refused(
             f"lora.target_modules names {_quoted(unfit)}, where LoRA cannot adapt all that the name means. "
             f"{_choice(available)}"
+        )
+    outputs = [name for name in modules if last_part(name) in HEADS]
+    if heads := [target for target in targets if any(matches(target, name) for name in outputs)]:
+        raise _refused(
+            f"lora.target_modules names {_quoted(heads)}, the output layer, where an adapter is never trained, because "
+            "the loss is computed from the weights of that layer. To train it as a whole, name it in "
+            "lora.modules_to_save."
         )
 
 

@@ -16,6 +16,7 @@ from train.model.preflight import (
     ModelUse,
     adapter_settings,
     check_devices,
+    check_modules,
     check_rows,
     check_sharding_of_adapter,
     check_use,
@@ -89,6 +90,17 @@ def test_a_module_that_lora_cannot_adapt_is_refused(tmp_path: Path, name):
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
 def test_adapters_on_tied_embeddings_are_refused(tmp_path: Path, stated, name):
     assert "tie_word_embeddings" in refusal(model(tmp_path, **stated), lora={"target_modules": [name]}).message
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_out"])
+def test_an_adapter_on_the_output_layer_which_trl_would_refuse_in_the_run_is_refused(name: str):
+    modules = {f"{LAYER}.self_attn.q_proj": True, "model.embed_tokens": True, name: True}
+    use = ModelUse.of(config(lora={"target_modules": ["q_proj", name]}))
+    with pytest.raises(
+        InvalidRequestError, match=rf"names '{name}', the output layer.* in lora\.modules_to_save"
+    ) as caught:
+        check_modules(use, modules, is_tied=False)
+    assert caught.value.param == "lora.target_modules"
 
 
 def refused_modules(folder: Path, *names: str, **values) -> str:
