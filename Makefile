@@ -68,11 +68,19 @@ down: ## stop the service
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
 test: checks service ## everything that CI runs
 
-# pip waits for the network or uses one core; beside it runs what needs no package of Python.
+# pip waits for the network or uses one core; beside it runs what needs no package of Python. The static checks take the
+# time that the tests leave.
 checks:
 	$(MAKE) --jobs=3 --output-sync=target $(VENV)/.installed-dev web-app chromium
-	$(MAKE) --jobs=2 --output-sync=target types lint web-checks
-	$(MAKE) unit browser
+	$(MAKE) --jobs=2 static tests-without-service
+
+.PHONY: static tests-without-service
+static:
+	@nice -n 19 $(MAKE) --no-print-directory --output-sync=target types lint web-checks
+
+tests-without-service:
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory browser
 
 .PHONY: web-app chromium
 web-app:

@@ -22,13 +22,16 @@ class SplitSpec:
     files: int | None = None
     """Number of files, from the first, that the share is taken from; `None` is all. The rows of the other files are
     trained, except those that equal a held-out row."""
+    by_prompt: bool = False
+    """Whether conversations with the same prompt are equal, whatever their answers are."""
 
     @classmethod
     def of(cls, config: JobConfig) -> "SplitSpec | None":
         """The split of a job; `None` for a job without one."""
         if config.eval_split is None:
             return None
-        return cls(config.eval_split, config.eval_split_seed, config.eval_split_files)
+        by_prompt = config.method.learns_from_prompts
+        return cls(config.eval_split, config.eval_split_seed, config.eval_split_files, by_prompt)
 
     def num_held_out(self, num_rows: int) -> int:
         """Number of rows to hold out of a file of `num_rows`."""

@@ -11,7 +11,6 @@ import torch
 from accelerate.utils import send_to_device
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
-from trl.trainer.utils import add_fused_lm_head
 
 from ftlab.schemas import EvaluationConfig
 from ftlab.schemas.evaluation import Perplexity
@@ -19,9 +18,10 @@ from train.data.tokens.prompts import Prompt
 from train.device_defaults import FIRST_BATCH_ON_CPU, FIRST_BATCH_ON_GPU
 from train.evaluation.cases import Case, ReadRows, Skip
 from train.evaluation.measures import Answer
+from train.loop.fused_head import add_fused_head
 from train.methods.collator import RowCollator
 from train.methods.sft import measure_rows
-from train.model.generation import RowDraws, end_token_ids, generating, generation_config, row_seed
+from train.model.generation import READS_PADDING, RowDraws, end_token_ids, generating, generation_config, row_seed
 
 Item = TypeVar("Item")
 
@@ -83,7 +83,7 @@ class Work:
         rows.sort(key=lambda row: -len(row[1]))
         model = loaded.model
         collate = RowCollator.for_model(model, loaded.tokenizer.pad_token_id)
-        add_fused_lm_head(model.get_base_model() if isinstance(model, PeftModel) else model)
+        add_fused_head(model)
 
         def measure(batch: list[tuple[int, Any, Any]]) -> int:
             given = [{"input_ids": ids.tolist(), "labels": labels.tolist()} for _, ids, labels in batch]
@@ -121,6 +121,8 @@ class Work:
         """
         is_on_gpu = loaded.model.device.type == "cuda"
         size = self.config.batch_size or (FIRST_BATCH_ON_GPU if is_on_gpu else FIRST_BATCH_ON_CPU)
+        if loaded.model.config.model_type in READS_PADDING:
+            size = 1
         done = 0
         while done < len(items):
             begun_at = time.monotonic()

@@ -13,9 +13,9 @@ from accelerate.utils import send_to_device
 from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel
-from trl.trainer.utils import add_fused_lm_head
 
 from train.all_ranks import add_up, largest
+from train.loop.fused_head import add_fused_head
 
 Batch = dict[str, Any]
 BatchSums = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
@@ -126,9 +126,7 @@ def evaluate_alone(
     after_pass: Callable[[], None],
 ) -> dict[str, float]:
     """Evaluate a loaded language model without a trainer, with the batches and the sums of one during training."""
-    add_fused_lm_head(
-        model.get_base_model() if isinstance(model, PeftModel) else model, outputs=("log_probs", "entropy", "is_top1")
-    )
+    add_fused_head(model, ("log_probs", "entropy", "is_top1"))
     sums = MetricSums(metrics, model.device)
     measure_all(model, batches, measure, sums, after_pass)
     return sums.means()

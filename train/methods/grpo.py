@@ -17,12 +17,13 @@ import torch
 from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas.events import RunPart
 from ftlab.schemas.methods import GrpoMethod
 from train.loop.evaluation import Batch, BatchSums, Extreme
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
-from train.model.generation import RowDraws, row_seed
+from train.model.generation import READS_PADDING, RowDraws, row_seed
 from train.model.preflight import check_divergence_of_adapter
 from train.rewards import FileReward, RewardFunction, reward_functions
 from train.row_order import GenerationSampler
@@ -175,13 +176,20 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
 def make_trainer(inputs: TrainerInputs) -> ExactResume:
     """Make the trainer of prepared prompts.
 
-    Raises `InvalidRequestError` (`invalid_config`) for a KL divergence of an adapter that is trained further.
+    Raises `InvalidRequestError`: `invalid_config` for a KL divergence of an adapter that is trained further,
+    `unsupported_model` for a model that reads padding as text.
     """
     config = inputs.plan.config
     method = config.method
     assert isinstance(method, GrpoMethod)
     if isinstance(inputs.model, PeftModel):
         check_divergence_of_adapter(config)
+    if (model_type := inputs.model.config.model_type) in READS_PADDING:
+        raise InvalidRequestError(
+            f"grpo pads prompts, and this model ({model_type}) reads the padding as text. Choose another base model.",
+            "unsupported_model",
+            "model",
+        )
     args = GRPOConfig(
         **inputs.training_arguments(),
         activation_checkpointing=config.training.gradient_checkpointing,

@@ -19,6 +19,8 @@ from train.model.base_model import BaseModel
 from train.model.tokenizer import load_tokenizer, special_tokens
 
 GENERATION_CONFIG = "generation_config.json"
+READS_PADDING = frozenset({"rwkv"})
+"""Types of models that ignore the attention mask, and read the padding before a shorter prompt as text."""
 _PROBE = [{"role": "user", "content": "Ready?"}, {"role": "assistant", "content": "Certainly."}]
 
 

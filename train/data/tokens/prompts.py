@@ -46,7 +46,7 @@ def prompts(
     backend = backend_of(renderer.tokenizer)
     for number, (_, row) in zip(count(1) if numbers is None else numbers, lines, strict=False):
         messages = row["messages"] if "messages" in row else [*row["prompt"], ANY_ANSWER]
-        place = _answer_place(messages)
+        place = answer_place(messages)
         if not place:
             # A conversation that begins with its only answer has no prompt.
             yield None
@@ -59,16 +59,16 @@ def prompts(
 def reference_of(row: Row) -> str | None:
     """The reference answer of a row; `None` where its last answer is blank, or it has none."""
     messages = row.get("messages", [])
-    answer = messages[place]["content"] if (place := _answer_place(messages)) else None
+    answer = messages[place]["content"] if (place := answer_place(messages)) else None
     return answer if answer and answer.strip() else None
 
 
 def has_prompt(row: Row) -> bool:
     """Whether a message of the row comes before its last answer."""
-    return "prompt" in row or _answer_place(row.get("messages", [])) > 0
+    return "prompt" in row or answer_place(row.get("messages", [])) > 0
 
 
-def _answer_place(messages: Sequence[Message]) -> int:
+def answer_place(messages: Sequence[Message]) -> int:
     """Place of the last answer; 0 where there is none, or nothing comes before it."""
     return max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
 

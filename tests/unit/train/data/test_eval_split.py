@@ -141,11 +141,28 @@ def test_the_key_of_a_row_is_its_words_and_that_of_a_pair_its_prompt(tmp_path: P
     assert one == three != two
 
 
+def test_conversations_with_one_prompt_are_on_one_side_where_a_method_learns_from_prompts_alone(tmp_path: Path):
+    chat = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": f"Solution {number}."}]
+        for question in ("a", "b")
+        for number in range(3)
+    ]
+    file = write_messages(tmp_path / "chat.arrow", chat)
+    assert len(set(row_keys(file, tmp_path / "cache"))) == 6
+    keys = list(row_keys(file, tmp_path / "cache", by_prompt=True))
+    assert keys == [keys[0]] * 3 + [keys[3]] * 3
+    assert keys[0] != keys[3]
+    grpo = {"type": "grpo", "rewards": [{"type": "length", "max_length": 9}]}
+    for method, by_prompt in ((grpo, True), ({"type": "sft"}, False)):
+        config = JobConfig.model_validate({"model": "m", "dataset": "d", "eval_split": 0.5, "method": method})
+        assert SplitSpec.of(config) == SplitSpec(0.5, 0, by_prompt=by_prompt)
+
+
 def test_keys_are_made_once_and_rebuilt_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rows = write_rows(tmp_path / "rows.arrow", 8)
     first = row_keys(rows, tmp_path / "cache")
     assert list(row_keys(rows, tmp_path / "other")) == list(first)
-    monkeypatch.setattr(module, "_identity", lambda row: "made again")
+    monkeypatch.setattr(module, "_identity", lambda row, **_: "made again")
     assert list(row_keys(rows, tmp_path / "cache")) == list(first)
     with pytest.raises(DatasetInvalidError):
         row_keys(tmp_path / "gone.arrow", tmp_path / "cache")

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, RwkvConfig, RwkvForCausalLM
 
 from ftlab.errors import ConflictError
 from ftlab.schemas import EvaluationConfig, EventKind, EventPayload
 from ftlab.schemas.evaluation_results import RESULTS_FILE, ROWS_FILE, EvaluationResults
 from ftlab.status import ReasonCode, StopKind
+from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.prompts import prompts
@@ -133,6 +135,28 @@ def test_answers_of_a_padded_batch_are_those_of_one_by_one(job: Job, models: Pat
         alone = [generate(loaded, [ids], 12)[0] for ids in found]
     assert together == alone
     assert all(answer.ids for answer in together)
+
+
+def test_a_model_that_reads_padding_as_text_answers_one_by_one(job: Job, tmp_path: Path):
+    job.models = tmp_path / "models"
+    folder = make_tiny_model(job.models / "org--tiny")
+    torch.manual_seed(0)
+    vocabulary = AutoConfig.from_pretrained(folder).vocab_size
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_()
+    model.save_pretrained(folder)
+    asked = ["Hi?", "What does the loss tell me about the model that I train?", "Why is the queue so long?"]
+    answer = {"role": "assistant", "content": "-"}
+    rows = write_messages(tmp_path / "asked.arrow", [[{"role": "user", "content": text}, answer] for text in asked])
+    answers = []
+    for size in (1, 3):
+        plan = replace(plan_of(job, rows, **ANSWERED, batch_size=size), job_folder=tmp_path / f"size-{size}")
+        run(plan, Link())
+        answers.append([row["answers"]["base"] for row in rows_of(plan)])
+    assert answers[0] == answers[1]
+    assert len({*answers[0]}) > 1
 
 
 def test_a_sampled_answer_depends_on_no_other_row(job: Job):

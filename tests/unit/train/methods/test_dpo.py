@@ -1,5 +1,7 @@
 """Direct preference optimisation: it is what TRL does, with one model in memory."""
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,23 @@ def test_a_head_that_is_trained_as_a_whole_is_not_in_the_reference(pairs: Job, t
     pairs.train(along, training=STEPS, method=DPO, lora=lora)
     assert_close(along.series("loss"), plain_trl(pairs, base_model(pairs), whole=["lm_head"]))
     assert_close(along.series("loss"), plain_trl(pairs, base_model(pairs), whole=["lm_head"], ahead=True), 1e-5)
+
+
+@pytest.mark.parametrize("method", [DPO, {"type": "reward", "max_length": 64}], ids=["dpo", "reward"])
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_dropout_that_a_module_applies_by_a_number_is_off(
+    pairs: Job, tmp_path: Path, tuning: str, method: dict[str, Any]
+) -> None:
+    pairs.models = tmp_path / "models"
+    file = make_tiny_model(pairs.models / "org--tiny", scale=3.0) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"attention_dropout": 0.5}))
+    along = Link()
+    frozen = {"max_steps": 3, "save_steps": 3, "learning_rate": 1e-12, "per_device_train_batch_size": 11}
+    pairs.train(along, training=STEPS | frozen, method=method, tuning=tuning)
+    first, *others = along.series("loss").values()
+    assert others == pytest.approx([first] * 2, abs=1e-6), "the same batch, and weights that do not change"
+    if method is DPO:
+        assert first == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_full_fine_tuning_compares_with_the_model_before_training(pairs: Job) -> None:
