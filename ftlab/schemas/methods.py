@@ -254,6 +254,14 @@ class GrpoMethod(TrainingMethod):
         return tuple(sorted({reward.type for reward in self.rewards if reward.needs_reference}))
 
     @model_validator(mode="after")
+    def _has_a_reward_that_counts(self) -> Self:
+        if not any(reward.weight for reward in self.rewards):
+            raise ValueError(
+                "method.rewards all have the weight 0, so nothing would be learned; give one of them another weight"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _leaves_room_for_a_prompt(self) -> Self:
         if not is_auto(self.max_length) and self.max_completion_length >= self.max_length:
             raise ValueError(

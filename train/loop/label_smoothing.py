@@ -57,16 +57,21 @@ class LabelSmoothing:
         model.eval()
         with preserve_rng(), torch.no_grad(), precision_of_attention(model):
             logits = model(input_ids=ids, use_cache=False).logits
+            if not self._hidden.numel():
+                raise _unsupported(f"This model ({model.config.model_type}) does not pass on its last hidden states")
             products = torch.nn.functional.linear(self._hidden.to(head.weight.dtype), head.weight, head.bias).float()
         model.train(was_training)
         rounding = max(torch.finfo(dtype).eps for dtype in (head.weight.dtype, logits.dtype))
         if (logits.float() - products).abs().max() > TOLERANCE * rounding * products.abs().max():
-            raise InvalidRequestError(
+            raise _unsupported(
                 f"This model ({model.config.model_type}) changes its logits after the output layer, for example by "
-                "soft-capping, which label smoothing does not support. Set method.label_smoothing_factor to 0.",
-                "invalid_config",
-                "method.label_smoothing_factor",
+                "soft-capping"
             )
+
+
+def _unsupported(what: str) -> InvalidRequestError:
+    message = f"{what}, which label smoothing does not support. Set method.label_smoothing_factor to 0."
+    return InvalidRequestError(message, "invalid_config", "method.label_smoothing_factor")
 
 
 def smoothing_in_force(model: PreTrainedModel | PeftModel) -> float:

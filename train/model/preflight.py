@@ -37,6 +37,8 @@ class ModelUse:
     target_modules: str | tuple[str, ...]
     modules_to_save: tuple[str, ...]
     method: TrainingMethod
+    unfit_for_experts: str | None = None
+    """Setting of `lora` that PEFT does not support on experts which are one tensor, if the job has one."""
 
     @classmethod
     def of(cls, config: JobConfig) -> "ModelUse":
@@ -47,6 +49,7 @@ class ModelUse:
             targets if isinstance(targets, str) else tuple(targets),
             tuple(config.lora.modules_to_save or ()),
             config.method,
+            _unfit_for_experts(config.lora),
         )
 
 
@@ -60,12 +63,29 @@ def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
         return
     if layers.quantisation is not None:
         _check_quantised(use, layers.quantisation)
+    if use.tuning == "lora" and layers.has_fused_experts and use.target_modules == ALL_LINEAR and use.unfit_for_experts:
+        raise InvalidRequestError(
+            f"lora.{use.unfit_for_experts} cannot be used on the experts of this model, which lora.target_modules "
+            f"'{ALL_LINEAR}' includes. Leave it out, or name other layers in lora.target_modules, such as q_proj and "
+            "v_proj.",
+            "invalid_config",
+            f"lora.{use.unfit_for_experts}",
+        )
     # Experts are stored under other names than they have once loaded, so the run itself checks the names.
     if use.tuning == "lora" and not layers.has_fused_experts:
         scores_texts = use.method.scores_texts
         modules = with_head(layers.modules) if scores_texts else layers.modules
         is_tied = layers.is_tied and not scores_texts
         check_modules(use, modules, is_tied=is_tied, quantised_by=layers.quantisation)
+
+
+def _unfit_for_experts(lora: LoraConfig) -> str | None:
+    settings = {
+        "lora_dropout": lora.lora_dropout > 0,
+        "use_dora": lora.use_dora,
+        "init_lora_weights": lora.is_cut_from_base,
+    }
+    return next((name for name, is_set in settings.items() if is_set), None)
 
 
 def check_modules(

@@ -7,6 +7,8 @@ from ftlab.schemas.common import did_you_mean
 from train.model.layers import EMBEDDINGS, HEADS, last_part
 
 ALL_LINEAR = "all-linear"
+PEFT_PREFIX = "base_model.model."
+"""Begins the names of a model's modules once it has an adapter."""
 MAX_NAMED = 10
 """Most names of each kind in a message."""
 
@@ -25,6 +27,7 @@ def check_targets(targets: str | Sequence[str], modules: Mapping[str, bool], *, 
     """
     if isinstance(targets, str):
         return
+    _refuse_prefix(targets, "lora.target_modules")
     if is_tied and (tied := [target for target in targets if last_part(target) in EMBEDDINGS | HEADS]):
         raise _refused(
             f"lora.target_modules names {_quoted(tied)}, and the input and output embeddings of this model are one "
@@ -75,6 +78,7 @@ def check_saved(
     if not names:
         return
     field = "lora.modules_to_save"
+    _refuse_prefix(names, field)
     if is_tied and (tied := [name for name in names if last_part(name) in EMBEDDINGS | HEADS]):
         raise _refused(
             f"{field} names {_quoted(tied)}, and the input and output embeddings of this model are one matrix "
@@ -100,13 +104,24 @@ def check_saved(
                 f"module, as {meant!r}.",
                 field,
             )
-    if both := [] if isinstance(targets, str) else [name for name in names if name in targets]:
+    with_adapter = set[str]() if isinstance(targets, str) else adapted(targets, modules)
+    if both := [name for name in names if any(matches(name, module) for module in with_adapter)]:
         raise _refused(f"{field} and lora.target_modules both name {_quoted(both)}. Leave them out of one.", field)
     inner = {leaf for leaf in leaves if modules[leaf] and last_part(leaf) not in EMBEDDINGS | HEADS}
     if quantised_by and (frozen := [name for name in names if any(matches(name, leaf) for leaf in inner)]):
         raise _refused(
             f"{field} names {_quoted(frozen)}, whose weights are quantised ({quantised_by}) and cannot be trained. "
             "Name them in lora.target_modules.",
+            field,
+        )
+
+
+def _refuse_prefix(names: Sequence[str], field: str) -> None:
+    """Raise for a name as PEFT prints it: PEFT would not find the module, and not say so where others fit."""
+    if name := next((name for name in names if name.startswith(PEFT_PREFIX)), None):
+        raise _refused(
+            f"{field} names {name!r}, as PEFT prints the module. Leave out {PEFT_PREFIX!r}: "
+            f"{name.removeprefix(PEFT_PREFIX)!r}.",
             field,
         )
 

@@ -171,6 +171,15 @@ def test_refused(document):
         JobConfig.model_validate(MINIMAL | document)
 
 
+def test_rewards_that_all_count_for_nothing_are_refused():
+    rewards = [{"type": "length", "max_length": 9, "weight": weight} for weight in (0, 0)]
+    method = {"type": "grpo", "rewards": rewards}
+    with pytest.raises(ValidationError, match="all have the weight 0"):
+        JobConfig.model_validate(MINIMAL | {"method": method})
+    rewards[1] |= {"weight": -1}
+    JobConfig.model_validate(MINIMAL | {"method": method})
+
+
 DIVIDED = {"resources": {"num_workers": 2, "sharding": "fsdp"}}
 
 

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, PreTrainedModel, Trainer
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    Trainer,
+)
 from trl.trainer.utils import add_fused_lm_head
 
 from ftlab.errors import InvalidRequestError
@@ -72,6 +80,12 @@ def test_a_model_that_caps_its_logits_is_refused() -> None:
         capped.get_input_embeddings().weight.mul_(100)
     with pytest.raises(InvalidRequestError, match=r"method\.label_smoothing_factor"):
         LabelSmoothing(capped, FACTOR)
+
+
+def test_a_model_that_keeps_its_hidden_states_from_hooks_is_refused() -> None:
+    shape = {"hidden_size": 16, "ffn_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64}
+    with pytest.raises(InvalidRequestError, match=r"\(opt\) does not pass on its last hidden states"):
+        LabelSmoothing(OPTForCausalLM(OPTConfig(**shape, word_embed_proj_dim=16)), FACTOR)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Settings that cannot work with a model, found from its files alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -169,6 +171,36 @@ def test_quantised_weights(tmp_path: Path, values, param):
 def test_experts_are_left_to_the_run(tmp_path: Path):
     layers = ModelLayers.read({}, {"model.layers.0.mlp.experts.0.up_proj.weight": (8, 4)})
     assert layers.has_fused_experts
+
+
+@pytest.mark.parametrize(("name", "value"), [("lora_dropout", 0.1), ("use_dora", True), ("init_lora_weights", "pissa")])
+def test_settings_that_peft_does_not_support_on_experts_are_refused(tmp_path: Path, name: str, value: Any):
+    found = facts_of(model(tmp_path, tie_word_embeddings=False))
+    assert found.layers is not None
+    experts = ModelLayers.read({}, {"model.layers.0.mlp.experts.0.up_proj.weight": (8, 4)})
+    facts = replace(found, layers=experts)
+    with pytest.raises(InvalidRequestError, match=rf"^lora\.{name} cannot be used on the experts") as caught:
+        check_use(ModelUse.of(config(lora={name: value})), facts)
+    assert caught.value.param == f"lora.{name}"
+    check_use(ModelUse.of(config(lora={name: value, "target_modules": ["q_proj"]})), facts)
+    check_use(ModelUse.of(config(lora={name: value})), found)
+
+
+@pytest.mark.parametrize("field", ["target_modules", "modules_to_save"])
+def test_a_name_as_peft_prints_it_is_refused_with_the_name_to_use(tmp_path: Path, field: str):
+    name = f"{LAYER}.mlp.up_proj"
+    error = refusal(model(tmp_path), lora={field: ["q_proj", f"base_model.model.{name}"]})
+    assert error.param == f"lora.{field}"
+    assert error.message.endswith(f"Leave out 'base_model.model.': '{name}'.")
+
+
+@pytest.mark.parametrize(
+    ("targets", "saved"),
+    [(["self_attn.q_proj"], "q_proj"), (["q_proj", "v_proj"], f"{LAYER}.self_attn.q_proj"), (["q_proj"], "q_proj")],
+)
+def test_a_module_is_adapted_or_trained_as_a_whole_whatever_its_spelling(tmp_path: Path, targets, saved):
+    message = refused_modules(model(tmp_path), saved, lora={"target_modules": targets, "modules_to_save": [saved]})
+    assert f"both name {saved!r}" in message
 
 
 @pytest.mark.parametrize(
