@@ -75,7 +75,7 @@ def first(find: Find) -> Find:
 train_controllers = titled("TrainController")
 """Those of standby runs among them: nothing outside of Ray tells whose controller one is."""
 coordinator = titled("CoordinatorActor")
-hub = titled("Hub")
+hub = titled("EventHub")
 replicas = titled("ServeReplica")
 serve_controller = titled("ServeController")
 http_front = program("haproxy")
