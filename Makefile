@@ -18,7 +18,7 @@ STARTS := tests/e2e/test_readme.py tests/e2e/test_keys.py
 # Without kept bytecode, every process of the tests compiles the modules and rewrites the asserts again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e starts faults slow audit fuzz chaos bench clean
+.PHONY: demo up down test service web web-types web-checks lint types sync-client unit browser e2e starts faults slow audit fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -66,21 +66,19 @@ down: ## stop the service
 	$(BIN)/ftlab down
 
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
-test: checks service ## everything that CI runs
+test: packages unit browser service-and-static ## everything that CI runs
 
-# pip waits for the network or uses one core; beside it runs what needs no package of Python. The static checks take the
-# time that the tests leave.
-checks:
+# pip waits for the network or uses one core; beside it runs what needs no package of Python.
+.PHONY: packages service-and-static static
+packages:
 	$(MAKE) --jobs=3 --output-sync=target $(VENV)/.installed-dev web-app chromium
-	$(MAKE) --jobs=2 static tests-without-service
 
-.PHONY: static tests-without-service
+# Training runs wait for processes and polls; the static checks take that time.
+service-and-static:
+	$(MAKE) --jobs=2 service static
+
 static:
 	@nice -n 19 $(MAKE) --no-print-directory --output-sync=target types lint web-checks
-
-tests-without-service:
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory browser
 
 .PHONY: web-app chromium
 web-app:
@@ -89,7 +87,10 @@ web-app:
 chromium:
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 
-service: e2e starts faults
+service:
+	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory starts
+	@$(MAKE) --no-print-directory faults
 
 lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
