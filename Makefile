@@ -18,7 +18,7 @@ STARTS := tests/e2e/test_readme.py tests/e2e/test_keys.py
 # Without kept bytecode, every process of the tests compiles the modules and rewrites the asserts again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo up down test service web web-types web-checks lint types sync-client unit browser e2e starts faults slow audit fuzz chaos bench clean
+.PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e starts faults slow audit fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -66,19 +66,13 @@ down: ## stop the service
 	$(BIN)/ftlab down
 
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
-test: packages unit browser service-and-static ## everything that CI runs
+test: checks service ## everything that CI runs
 
 # pip waits for the network or uses one core; beside it runs what needs no package of Python.
-.PHONY: packages service-and-static static
-packages:
+checks:
 	$(MAKE) --jobs=3 --output-sync=target $(VENV)/.installed-dev web-app chromium
-
-# Training runs wait for processes and polls; the static checks take that time.
-service-and-static:
-	$(MAKE) --jobs=2 service static
-
-static:
-	@nice -n 19 $(MAKE) --no-print-directory --output-sync=target types lint web-checks
+	$(MAKE) --jobs=2 --output-sync=target types lint web-checks
+	$(MAKE) unit browser
 
 .PHONY: web-app chromium
 web-app:
@@ -87,10 +81,7 @@ web-app:
 chromium:
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
 
-service:
-	@$(MAKE) --no-print-directory e2e
-	@$(MAKE) --no-print-directory starts
-	@$(MAKE) --no-print-directory faults
+service: e2e starts faults
 
 lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
